@@ -1,0 +1,762 @@
+"""From a corpus on disk to manifests: what all corpora share.
+
+A corpus module lists its songs (`Song`) and hands them to `prepare_songs`,
+which checks every song, writes its notes and the manifests, and remembers
+what it did:
+
+    <output>/train.csv, valid.csv, test.csv    a manifest per split
+    <output>/notes/<song>.csv                  onset_s, offset_s, midi
+    <output>/prepared.json                     the done-marker
+
+All is written into a hidden folder inside the output folder first and moved
+into place when every song has passed, the done-marker last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from uuid import uuid4
+
+from data_prep.manifest import (
+    DATA_ROOT,
+    MANIFEST_ROOT,
+    SPLITS,
+    SplitSummary,
+    Summary,
+    check_segment_s,
+    segments,
+    summarize,
+    write_manifest,
+)
+from speechbrain_ext.audio import audio_info
+from speechbrain_ext.errors import (
+    AudioError,
+    ManifestError,
+    NoteError,
+    OutputError,
+    SingBrainError,
+)
+from speechbrain_ext.formats import write_notes
+from speechbrain_ext.notes import OVERLAP_TOLERANCE_S, Note, NoteSequence
+
+MARKER = "prepared.json"
+
+# Raised when what a preparation writes changes, so that older results are
+# not taken for finished.
+VERSION = 1
+
+# In order of preference where a song is there twice.
+SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".webm")
+
+# An annotation may outlast the audio by this, seconds: less than half a frame.
+END_TOLERANCE_S = 0.01
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What there is to know about a corpus.
+
+    Arguments
+    ---------
+    name : str
+        Short name, as in `singbrain prepare NAME`.
+    license : str
+        Short name of the licence, for the manifest.
+    terms : str
+        What the licence means for the user, one line.
+    citation : str
+        What to cite, one line.
+    url : str
+        Where it is described or can be had.
+    """
+
+    name: str
+    license: str
+    terms: str
+    citation: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Song:
+    """One song as a corpus lists it; nothing is checked yet.
+
+    Arguments
+    ---------
+    song_id : str
+        Unique in the corpus.
+    wav : Path
+        The voice.
+    notes : sequence of (onset, offset, midi)
+        Seconds, seconds, MIDI number, as annotated.
+    split : str
+        train, valid or test.
+    source : Path
+        The annotation file, for messages.
+    singer : str
+        Empty if unknown.
+    media : dict of str to Path
+        Further media of the manifest, by column.
+    """
+
+    song_id: str
+    wav: Path
+    notes: Sequence
+    split: str
+    source: Path
+    singer: str = ""
+    media: dict = field(default_factory=dict)
+
+
+def natural_key(text: str) -> tuple:
+    """Give a key that sorts numbers in names by their value.
+
+    Arguments
+    ---------
+    text : str
+
+    Returns
+    -------
+    tuple
+
+    Example
+    -------
+    >>> sorted(["10", "9b", "9a"], key=natural_key)
+    ['9a', '9b', '10']
+    """
+    parts = re.split(r"([0-9]+)", text)
+    return [int(p) if i % 2 else p for i, p in enumerate(parts)], text
+
+
+def held_out(song_ids: Iterable[str], share: float = 0.1) -> set[str]:
+    """Choose songs for validation, the same ones on every machine.
+
+    Songs are ranked by the SHA-256 of their ID, and the first of them are
+    taken, at least one. A single song is not held out.
+
+    Arguments
+    ---------
+    song_ids : iterable of str
+        Training songs.
+    share : float
+        Share of the songs to take (default a tenth).
+
+    Returns
+    -------
+    set of str
+
+    Example
+    -------
+    >>> len(held_out(map(str, range(40)))), len(held_out("ab")), held_out("a")
+    (4, 1, set())
+    """
+    ranked = sorted(
+        song_ids, key=lambda s: hashlib.sha256(s.encode()).digest()
+    )
+    if len(ranked) < 2:
+        return set()
+    return set(ranked[: max(1, round(share * len(ranked)))])
+
+
+def check_folder(folder, corpus: Corpus) -> Path:
+    """Refuse a corpus folder that is not there.
+
+    Arguments
+    ---------
+    folder : str or Path
+    corpus : Corpus
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ManifestError
+        If it is no folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ManifestError(
+            f"{folder}: no such folder: give the folder of {corpus.name} "
+            f"(see {corpus.url})"
+        )
+    return folder
+
+
+def find_file(folders: Iterable[Path], names: Iterable[str]) -> Path | None:
+    """Find the first of several files, upper and lower case alike.
+
+    Arguments
+    ---------
+    folders : iterable of Path
+        Where to look, in this order; those that do not exist are skipped.
+    names : iterable of str
+        File names, in order of preference.
+
+    Returns
+    -------
+    Path or None
+    """
+    names = [name.lower() for name in names]
+    for folder in folders:
+        if not folder.is_dir():
+            continue
+        files = {
+            p.name.lower(): p for p in sorted(folder.iterdir()) if p.is_file()
+        }
+        for name in names:
+            if name in files:
+                return files[name]
+    return None
+
+
+def find_audio(folder: Path, *stems: str) -> Path | None:
+    """Find a song's audio under one of several names, in any format.
+
+    Arguments
+    ---------
+    folder : Path
+    *stems : str
+        Names without suffix, in order of preference.
+
+    Returns
+    -------
+    Path or None
+    """
+    names = [f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
+    return find_file([folder], names)
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Visible folders in a folder, in natural order.
+
+    Arguments
+    ---------
+    folder : Path
+
+    Returns
+    -------
+    list of Path
+        Empty if the folder does not exist.
+    """
+    if not folder.is_dir():
+        return []
+    return sorted(
+        (p for p in folder.iterdir() if p.is_dir() and p.name[0] != "."),
+        key=lambda p: natural_key(p.name),
+    )
+
+
+def read_annotations(path: Path) -> dict:
+    """Read a JSON annotation of several songs.
+
+    Arguments
+    ---------
+    path : Path
+        A JSON object with a key per song.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ManifestError
+        If it cannot be read, is no such object or has no songs.
+    """
+    try:
+        songs = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ManifestError(
+            f"{path}: cannot be read: {error.strerror}"
+        ) from None
+    except ValueError as error:
+        raise ManifestError(f"{path}: is no JSON: {error}") from None
+    if not isinstance(songs, dict) or not songs:
+        raise ManifestError(
+            f"{path}: holds no songs: expected a JSON object with a key per "
+            "song"
+        )
+    return songs
+
+
+def read_rows(path: Path) -> list[list[float]]:
+    """Read a text file of numbers, separated by commas, semicolons or blanks.
+
+    Arguments
+    ---------
+    path : Path
+        Empty lines and lines that start with `#` are skipped.
+
+    Returns
+    -------
+    list of list of float
+
+    Raises
+    ------
+    NoteError
+        If a line holds anything but numbers; the message names the line.
+    """
+    rows = []
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise NoteError(f"{path}: cannot be read: {error}") from None
+    for number, line in enumerate(text.splitlines(), start=1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        try:
+            rows.append([float(x) for x in re.split(r"[,;\s]+", line) if x])
+        except ValueError:
+            raise NoteError(
+                f"{path}, line {number}: {line!r} is not a row of numbers"
+            ) from None
+    return rows
+
+
+def match_songs(
+    annotated: Iterable[str], heard: Iterable[str], corpus: Corpus, layout: str
+) -> tuple[list[str], list[str]]:
+    """Keep the songs that have both audio and an annotation.
+
+    Arguments
+    ---------
+    annotated, heard : iterable of str
+        Song IDs with an annotation, and with audio.
+    corpus : Corpus
+    layout : str
+        Where audio was looked for, for the message.
+
+    Returns
+    -------
+    list of str
+        The songs with both, in natural order.
+    list of str
+        Remarks that list the others.
+
+    Raises
+    ------
+    ManifestError
+        If no song has both.
+    """
+    annotated, heard = set(annotated), set(heard)
+    both = sorted(annotated & heard, key=natural_key)
+    if not both:
+        raise ManifestError(
+            f"{corpus.name}: none of {len(annotated)} annotated songs has "
+            f"audio ({len(heard)} files found): expected {layout}"
+        )
+    remarks = []
+    for what, songs, total in (
+        ("annotated songs have no audio", annotated - heard, annotated),
+        ("songs with audio have no annotation", heard - annotated, heard),
+    ):
+        if songs:
+            names = ", ".join(sorted(songs, key=natural_key))
+            remarks.append(
+                f"{len(songs)} of {len(total)} {what} and are left out: {names}"
+            )
+    return both, remarks
+
+
+def converted_songs(
+    folder: Path, corpus: Corpus
+) -> tuple[list[Song], list[str]] | None:
+    """List a test corpus in the layout that transcription systems share.
+
+    `wav16kHz/<song>/vocals.wav` and `Annotations.json`, an object of
+    `[onset, offset, pitch]` lists by song.
+
+    Arguments
+    ---------
+    folder : Path
+    corpus : Corpus
+
+    Returns
+    -------
+    (list of Song, list of str) or None
+        Songs and remarks; None if the folder has another layout.
+    """
+    source = find_file([folder], ["Annotations.json"])
+    if source is None:
+        return None
+    notes = read_annotations(source)
+    audio = {
+        song.name: find_audio(song, "vocals", "vocal")
+        for song in subfolders(folder / "wav16kHz")
+    }
+    ids, remarks = match_songs(
+        notes,
+        (song for song, wav in audio.items() if wav),
+        corpus,
+        f"{folder}/wav16kHz/<song>/vocals.wav",
+    )
+    return [Song(i, audio[i], notes[i], "test", source) for i in ids], remarks
+
+
+def prepare_songs(
+    corpus: Corpus,
+    songs: Sequence[Song],
+    data_folder,
+    output_folder,
+    segment_s: float,
+    options: dict,
+    remarks: Sequence[str] = (),
+    cut_overlaps: bool = False,
+    n_jobs: int = 1,
+    overwrite: bool = False,
+) -> Summary:
+    """Check songs and write their notes and manifests.
+
+    Arguments
+    ---------
+    corpus : Corpus
+    songs : sequence of Song
+        Sorted naturally here.
+    data_folder : str or Path
+        The folder that `{data_root}` stands for.
+    output_folder : str or Path
+        Made if it does not exist.
+    segment_s : float
+        Length of a segment in seconds, see `manifest.segments`.
+    options : dict
+        What else shaped `songs`, as JSON; another value asks for another
+        preparation.
+    remarks : sequence of str
+        What listing the songs found.
+    cut_overlaps : bool
+        Whether overlapping notes are cut at the next onset and counted
+        (`NoteSequence.truncating`) instead of refused.
+    n_jobs : int
+        Songs checked at a time, as in joblib.
+    overwrite : bool
+        Whether the result of another preparation may be replaced.
+
+    Returns
+    -------
+    Summary
+        Its remarks have been printed to stderr.
+
+    Raises
+    ------
+    AudioError
+        If a song's audio is not readable or empty.
+    NoteError
+        If a song's annotation breaks the contract of `NoteSequence`.
+    ManifestError
+        If two songs have one ID.
+    OutputError
+        If the output holds another preparation, or cannot be written.
+    """
+    check_segment_s(segment_s)
+    data_folder, output = Path(data_folder), Path(output_folder)
+    songs = sorted(songs, key=lambda song: natural_key(song.song_id))
+    _check_ids(songs, corpus)
+    options = {"segment_s": float(segment_s), "cut_overlaps": cut_overlaps} | (
+        options
+    )
+    marker = {
+        "version": VERSION,
+        "corpus": corpus.name,
+        "options": json.loads(json.dumps(options)),
+        "checksum": _checksum(songs, data_folder),
+    }
+    old = _read_marker(output / MARKER)
+    if old and not overwrite:
+        return _finished(old, marker, output)
+
+    created = not output.exists()
+    staging = output / f".part-{uuid4().hex}"
+    try:
+        (staging / "notes").mkdir(parents=True)
+    except OSError as error:
+        raise OutputError(
+            f"{output}: cannot write in this folder ({error.strerror}): "
+            "choose another one"
+        ) from None
+    try:
+        rows, found = _work(
+            corpus, songs, data_folder, staging, segment_s, cut_overlaps, n_jobs
+        )
+        for split in SPLITS:
+            part = [row for row in rows if row["split"] == split]
+            if part:
+                write_manifest(part, staging / f"{split}.csv")
+        summary = replace(
+            summarize(*sorted(staging.glob("*.csv")), corpus=corpus.name),
+            license=f"{corpus.license}: {corpus.terms}",
+            citation=corpus.citation,
+            url=corpus.url,
+            remarks=(*remarks, *found),
+        )
+        marker["summary"] = {
+            key: value
+            for key, value in asdict(summary).items()
+            if key not in ("manifests", "fresh")
+        }
+        files = sorted(p for p in staging.rglob("*") if p.is_file())
+        marker["files"] = [p.relative_to(staging).as_posix() for p in files]
+        (staging / MARKER).write_text(
+            json.dumps(marker, indent=1), encoding="utf-8"
+        )
+        _move(staging, output, marker["files"], old, overwrite)
+    except OSError as error:
+        raise OutputError(
+            f"{output}: writing failed ({error.strerror}): free some space or "
+            "choose another folder"
+        ) from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if created:
+            with suppress(OSError):  # not empty: all went well
+                output.rmdir()
+    for remark in summary.remarks:
+        print(f"{corpus.name}: {remark}", file=sys.stderr)
+    return replace(
+        summary,
+        manifests={name: output / f"{name}.csv" for name in summary.splits},
+    )
+
+
+def _check_ids(songs: Sequence[Song], corpus: Corpus) -> None:
+    """Refuse IDs that are no file names or occur twice."""
+    if not songs:
+        raise ManifestError(f"{corpus.name}: no songs found")
+    for song_id, count in Counter(s.song_id for s in songs).items():
+        if count > 1:
+            places = [str(s.wav) for s in songs if s.song_id == song_id]
+            raise ManifestError(
+                f"{corpus.name}: song {song_id} is there twice: "
+                f"{places[0]} and {places[1]}: remove one"
+            )
+        if song_id in ("", ".", "..") or re.search(r"[/\\\0\n\r]", song_id):
+            raise ManifestError(
+                f"{corpus.name}: {song_id!r} cannot name a song: it must be "
+                "usable as a file name"
+            )
+
+
+def _checksum(songs: Sequence[Song], data_folder: Path) -> str:
+    """SHA-256 over the annotation and the names and sizes of all media."""
+    digest = hashlib.sha256()
+    for song in songs:
+        media = {
+            name: (path.relative_to(data_folder).as_posix(), _size(path))
+            for name, path in {"wav": song.wav, **song.media}.items()
+        }
+        facts = [song.song_id, song.split, song.singer, media, song.notes]
+        digest.update(json.dumps(facts, default=str).encode())
+    return digest.hexdigest()
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; -1 if it cannot be looked at."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _read_marker(path: Path) -> dict | None:
+    """Contents of a done-marker, or None."""
+    try:
+        marker = json.loads(path.read_text(encoding="utf-8"))
+        marker["summary"]["splits"].items()
+        return marker if isinstance(marker["files"], list) else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _finished(old: dict, marker: dict, output: Path) -> Summary:
+    """Take an earlier result if it is the wanted one, else refuse it."""
+    reason = None
+    if old.get("corpus") != marker["corpus"]:
+        reason = f"holds {old.get('corpus')}, not {marker['corpus']}"
+    elif old.get("version") != marker["version"]:
+        reason = "was prepared by another version"
+    for key, value in marker["options"].items():
+        if reason is None and old.get("options", {}).get(key) != value:
+            was = old.get("options", {}).get(key)
+            reason = f"was prepared with {key}={was}, not {value}"
+    if reason is None and old.get("checksum") != marker["checksum"]:
+        reason = "was prepared before the corpus or its annotation changed"
+    lost = [name for name in old["files"] if not (output / name).is_file()]
+    if reason is None and lost:
+        reason = f"has lost {lost[0]}"
+    if reason:
+        raise OutputError(
+            f"{output}: {reason}: choose another folder or allow overwriting"
+        )
+    print(
+        f"{marker['corpus']}: already prepared in {output}, nothing to do",
+        file=sys.stderr,
+    )
+    facts = old["summary"]
+    splits = {k: SplitSummary(**v) for k, v in facts["splits"].items()}
+    return Summary(
+        **facts
+        | {
+            "splits": splits,
+            "remarks": tuple(facts["remarks"]),
+            "manifests": {name: output / f"{name}.csv" for name in splits},
+            "fresh": False,
+        }
+    )
+
+
+def _work(
+    corpus, songs, data_folder, staging, segment_s, cut_overlaps, n_jobs
+) -> tuple[list[dict], list[str]]:
+    """Check all songs; give the rows of the manifests and remarks."""
+    jobs = [(song, staging / "notes", cut_overlaps) for song in songs]
+    if n_jobs == 1 or len(jobs) == 1:
+        results = [_check_song(*job) for job in jobs]
+    else:
+        from joblib import Parallel, delayed
+
+        results = Parallel(n_jobs=n_jobs)(delayed(_check_song)(*j) for j in jobs)
+    rows, cut, dropped, late, silent = [], {}, {}, {}, []
+    for song, result in zip(songs, results, strict=True):
+        if isinstance(result, SingBrainError):
+            raise result
+        rows += _rows(song, result.duration, corpus, data_folder, segment_s)
+        for counts, value in (
+            (cut, result.cut),
+            (dropped, result.dropped),
+            (late, result.late),
+        ):
+            if value:
+                counts[song.song_id] = value
+        if not song.notes:
+            silent.append(song.song_id)
+    remarks = [
+        f"{sum(counts.values())} notes {what}, in {len(counts)} songs: "
+        f"{', '.join(counts)}"
+        for counts, what in (
+            (cut, "overlapped the next one and end at its onset now"),
+            (dropped, "began together with another one and were left out"),
+            (late, "end after the end of the audio"),
+        )
+        if counts
+    ]
+    if silent:
+        remarks.append(f"{len(silent)} songs have no notes: {', '.join(silent)}")
+    return rows, remarks
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What `_check_song` found: length in seconds, and counts of notes."""
+
+    duration: float
+    cut: int
+    dropped: int
+    late: int
+
+
+def _check_song(song: Song, notes_folder: Path, cut_overlaps: bool):
+    """Check one song and write its notes; return an error, not raise it.
+
+    So the first error in the order of the songs is reported, whatever the
+    number of workers.
+    """
+    try:
+        info = audio_info(song.wav)
+        if not info.duration:
+            raise AudioError(
+                f"{song.wav}: does not tell its length: convert it to WAV"
+            )
+        melody, cut, dropped = _melody(song, cut_overlaps)
+        write_notes(melody, notes_folder / f"{song.song_id}.csv", format="csv")
+        end = info.duration + END_TOLERANCE_S
+        late = sum(note.offset > end for note in melody)
+        return _Checked(info.duration, cut, dropped, late)
+    except SingBrainError as error:
+        return error
+
+
+def _melody(song: Song, cut_overlaps: bool) -> tuple[NoteSequence, int, int]:
+    """Notes of a song, and how many were cut and dropped for it."""
+    where = f"{song.source}: song {song.song_id}"
+    if not isinstance(song.notes, Sequence) or isinstance(song.notes, str):
+        raise NoteError(f"{where}: its annotation is no list of notes")
+    notes = []
+    for position, row in enumerate(song.notes, start=1):
+        if not isinstance(row, Sequence) or len(row) != 3:
+            raise NoteError(
+                f"{where}: note {position}: expected onset, offset, pitch but "
+                f"got {row!r}"
+            )
+        try:
+            notes.append(Note(*row))
+        except NoteError as error:
+            raise NoteError(f"{where}: note {position}: {error}") from None
+    if not cut_overlaps:
+        try:
+            return NoteSequence(notes), 0, 0
+        except NoteError as error:
+            raise NoteError(f"{where}: {error}") from None
+    notes.sort(key=lambda note: note.onset)
+    overlaps = sum(
+        late.onset < early.offset - OVERLAP_TOLERANCE_S
+        for early, late in zip(notes[:-1], notes[1:], strict=True)
+    )
+    melody = NoteSequence.truncating(notes)
+    dropped = len(notes) - len(melody)
+    return melody, overlaps - dropped, dropped
+
+
+def _rows(song, duration, corpus, data_folder, segment_s) -> list[dict]:
+    """Rows of one song."""
+    media = {
+        name: f"{DATA_ROOT}/{path.relative_to(data_folder).as_posix()}"
+        for name, path in {"wav": song.wav, **song.media}.items()
+    }
+    media["notes"] = f"{MANIFEST_ROOT}/notes/{song.song_id}.csv"
+    parts = segments(duration, segment_s)
+    return [
+        {
+            "ID": f"{song.song_id}_{number}",
+            "song_id": song.song_id,
+            "segment": number,
+            "n_segments": len(parts),
+            "start": start,
+            "stop": stop,
+            "duration": stop - start,
+            "split": song.split,
+            "singer": song.singer,
+            "license": corpus.license,
+            **media,
+        }
+        for number, (start, stop) in enumerate(parts, start=1)
+    ]
+
+
+def _move(staging, output, names, old, overwrite) -> None:
+    """Move the finished files into place, the done-marker last."""
+    taken = [name for name in names if (output / name).exists()]
+    if taken and not overwrite:
+        raise OutputError(
+            f"{output / taken[0]}: exists already: choose another folder or "
+            "allow overwriting"
+        )
+    (output / MARKER).unlink(missing_ok=True)
+    if old:
+        for name in set(old["files"]) - set(names):
+            if not Path(name).is_absolute() and ".." not in Path(name).parts:
+                (output / name).unlink(missing_ok=True)
+    (output / "notes").mkdir(exist_ok=True)
+    for name in [*names, MARKER]:
+        os.replace(staging / name, output / name)

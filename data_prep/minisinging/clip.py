@@ -1,0 +1,216 @@
+"""Clips and songs: a singer, a score, a band and a room put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft as sfft
+
+from data_prep.minisinging import room
+from data_prep.minisinging.band import play_band
+from data_prep.minisinging.score import Score, draw_score
+from data_prep.minisinging.singer import Singer, draw_singer
+from data_prep.minisinging.voice import CONTROL_RATE, sing
+from speechbrain_ext.notes import NoteSequence
+
+F0_HOP_S = 0.01
+
+# One stream of random numbers for each part, so that switching one part off
+# leaves the others as they are.
+_SINGER, _SCORE, _VOICE, _BAND, _ROOM, _NOISE, _LEVEL = range(7)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A synthetic recording with everything that is known about it.
+
+    Arguments
+    ---------
+    voice : np.ndarray (samples,)
+        Singing as the microphone hears it, float32.
+    stems : dict of str to np.ndarray (samples,)
+        The other sounds: `chords`, `bass`, `drums`, `melody`, `noise`.
+    mix : np.ndarray (samples,)
+        Sum of voice and stems; its peak is at most 1.
+    notes : NoteSequence
+        Onset: start of the vowel, or middle of the glide when the pitch
+        changes within a vowel. Offset: end of the pitched sound, before
+        release, reverberation and the next consonant. Pitch: the integer
+        MIDI number nearest to what is heard, tuning included. Lyric: the
+        syllable, None where a note continues one.
+    words, phones : list of (float, float, str)
+        Start, end and name.
+    f0 : np.ndarray (frames,)
+        MIDI number at the centre (k + 0.5) * `f0_hop_s` of frame k, 0 where
+        unvoiced.
+    f0_hop_s : float
+        Distance of the frames.
+    sample_rate : int
+    singer : Singer
+    score : Score
+    seed : tuple of int
+    """
+
+    voice: np.ndarray
+    stems: dict[str, np.ndarray]
+    mix: np.ndarray
+    notes: NoteSequence
+    words: list[tuple[float, float, str]]
+    phones: list[tuple[float, float, str]]
+    f0: np.ndarray
+    f0_hop_s: float
+    sample_rate: int
+    singer: Singer
+    score: Score
+    seed: tuple[int, ...]
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return len(self.mix) / self.sample_rate
+
+    @property
+    def accompaniment(self) -> np.ndarray:
+        """Sum of the stems, float32 (samples,)."""
+        return self.mix - self.voice
+
+
+def _seed(seed):
+    return tuple(int(s) for s in np.atleast_1d(seed))
+
+
+def _in_range(rng, value):
+    if np.ndim(value) == 0:
+        return float(value)
+    low, high = value
+    return float(rng.uniform(low, high))
+
+
+def render_clip(
+    seed,
+    duration_s=8.0,
+    singer=None,
+    style=None,
+    voice_type=None,
+    accompaniment_db=None,
+    noise_db=None,
+    reverb=True,
+    band=True,
+    sample_rate=16000,
+) -> Clip:
+    """Render one clip.
+
+    Arguments
+    ---------
+    seed : int or sequence of int
+        The same seed gives the same clip, bit for bit.
+    duration_s : float, optional
+        Length in seconds, at least 0.5; default: 8.
+    singer : Singer, optional
+        Who sings; drawn from the seed by default.
+    style, voice_type : str, optional
+        Restrict the drawn singer, see `draw_singer`.
+    accompaniment_db : float or (float, float), optional
+        Level of the voice above the accompaniment in decibels, or the range
+        to draw it from; default: -3 to 20.
+    noise_db : float or (float, float) or False, optional
+        Level of the voice above the noise; default: drawn, 10 to 60. False:
+        no noise.
+    reverb : bool, optional
+        Whether there may be a room; default: True.
+    band : bool, optional
+        Whether there is an accompaniment; default: True.
+    sample_rate : int, optional
+        Samples per second; default: 16000.
+
+    Returns
+    -------
+    Clip
+
+    Raises
+    ------
+    ValueError
+        If the duration is too short.
+
+    Example
+    -------
+    >>> clip = render_clip(3, 2.0)
+    >>> clip.mix.shape, clip.mix.dtype.name, len(clip.f0)
+    ((32000,), 'float32', 200)
+    >>> bool(np.all(clip.mix == render_clip(3, 2.0).mix))
+    True
+    """
+    if not duration_s >= 0.5:
+        raise ValueError(
+            f"a clip of {duration_s} s is too short: take at least 0.5 s"
+        )
+    seed = _seed(seed)
+    rngs = [np.random.default_rng([*seed, 7919, k]) for k in range(7)]
+    n = int(round(duration_s * sample_rate))
+    if singer is None:
+        name = "-".join(str(s) for s in seed)
+        singer = draw_singer(rngs[_SINGER], name, style, voice_type)
+    score = draw_score(rngs[_SCORE], duration_s, singer.low, singer.high)
+    sung = sing(score, singer, rngs[_VOICE], n, sample_rate)
+
+    voice = sung.wav
+    rng = rngs[_ROOM]
+    squeeze = rng.uniform(0, 0.5) if rng.uniform() < 0.4 else 0.0
+    if squeeze:
+        voice = room.compress(voice, sample_rate, squeeze)
+    n_fft = sfft.next_fast_len(n + int(1.15 * sample_rate), real=True)
+    freqs = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)
+    response = room.draw_microphone(rng, freqs)
+    if reverb and rng.uniform() < 0.65:
+        response *= sfft.rfft(room.draw_room(rng, sample_rate), n_fft)
+    voice = room.apply(voice, response.astype(np.complex64), n_fft)
+    heard = voice[np.abs(voice) > 0] if len(sung.notes) else voice
+    power = np.sqrt(np.mean(heard**2)) + 1e-9
+    voice = voice / np.float32(power)
+
+    stems = {}
+    rng = rngs[_LEVEL]
+    ratio = _in_range(
+        rng, (-3.0, 20.0) if accompaniment_db is None else accompaniment_db
+    )
+    if band:
+        gain = np.float32(10 ** (-ratio / 20))
+        stems = play_band(score, rngs[_BAND], n, sample_rate)
+        stems = {name: track * gain for name, track in stems.items()}
+    if noise_db is not False:
+        level = _in_range(rng, (10.0, 60.0) if noise_db is None else noise_db)
+        stems["noise"] = room.draw_noise(rngs[_NOISE], n, sample_rate)
+        stems["noise"] *= np.float32(10 ** (-level / 20))
+
+    voice -= voice.mean()
+    for track in stems.values():
+        track -= track.mean()
+    mix = voice + sum(stems.values()) if stems else voice.copy()
+    peak = max(
+        float(np.abs(x).max()) for x in (mix, voice, *stems.values())
+    )
+    loudness = 10 ** (rng.uniform(-30, -14) / 20)
+    gain = np.float32(min(loudness, 0.98 / max(peak, 1e-9)))
+    voice = voice * gain
+    stems = {name: track * gain for name, track in stems.items()}
+    mix = voice + sum(stems.values()) if stems else voice.copy()
+
+    frames = int(round(duration_s / F0_HOP_S))
+    at = (np.arange(frames) + 0.5) * F0_HOP_S * CONTROL_RATE
+    pitch = np.interp(at, np.arange(len(sung.pitch)), sung.pitch)
+    voiced = sung.voiced[np.round(at).astype(int)]
+    return Clip(
+        voice=voice,
+        stems=stems,
+        mix=mix,
+        notes=sung.notes,
+        words=sung.words,
+        phones=sung.phones,
+        f0=np.where(voiced, pitch, 0.0).astype(np.float32),
+        f0_hop_s=F0_HOP_S,
+        sample_rate=sample_rate,
+        singer=singer,
+        score=score,
+        seed=seed,
+    )

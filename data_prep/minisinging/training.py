@@ -1,0 +1,118 @@
+"""An endless stream of training clips with the domains of real recordings."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import fft as sfft
+
+from data_prep.minisinging.clip import Clip, render_clip
+from speechbrain_ext.notes import NoteSequence
+
+# What the listener gets, and how often.
+DOMAINS = {"solo": 0.45, "noisy": 0.13, "mixture": 0.20, "separated": 0.22}
+
+_STFT = 1024
+_HOP = 256
+
+
+def separate_badly(clip: Clip, rng) -> np.ndarray:
+    """Voice as a music source separator leaves it.
+
+    A soft mask in the time-frequency plane, computed from the true voice and
+    accompaniment and then made wrong: raised to a power, smeared in time and
+    held above a floor, so that residues of the band are left and parts of
+    the voice are missing.
+
+    Arguments
+    ---------
+    clip : Clip
+        With an accompaniment.
+    rng : np.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    np.ndarray (samples,)
+        float32.
+    """
+    n = len(clip.mix)
+    frames = -(-n // _HOP) + 3
+    window = np.sqrt(np.hanning(_STFT + 1)[:-1]).astype(np.float32)
+
+    def analyse(wav):
+        padded = np.zeros((frames - 1) * _HOP + _STFT, dtype=np.float32)
+        padded[_STFT - _HOP : _STFT - _HOP + n] = wav
+        view = np.lib.stride_tricks.sliding_window_view(padded, _STFT)
+        return sfft.rfft(view[::_HOP] * window, axis=1)
+
+    mix = analyse(clip.mix)
+    voice = np.abs(analyse(clip.voice))
+    power = np.float32(rng.uniform(0.8, 2.0))
+    bias = np.float32(10 ** (rng.uniform(-12, 12) / 20))
+    own = (bias * voice) ** power
+    mask = own / (own + np.abs(mix - voice) ** power + 1e-9)
+    if rng.uniform() < 0.5:
+        slow = np.float32(rng.uniform(0.2, 0.6))
+        mask[1:] = (1 - slow) * mask[1:] + slow * mask[:-1]
+    floor = np.float32(10 ** (rng.uniform(-45, -12) / 20))
+    mask = floor + (1 - floor) * mask
+    parts = sfft.irfft(mix * mask, _STFT, axis=1) * window
+    parts = parts.reshape(frames, 4, _HOP)
+    out = np.zeros((frames + 3, _HOP), dtype=np.float32)
+    for k in range(4):
+        out[k : k + frames] += parts[:, k]
+    wav = 0.5 * out.ravel()[_STFT - _HOP :][:n]
+    return np.ascontiguousarray(wav, dtype=np.float32)
+
+
+def training_clip(
+    seed, index, duration_s=8.0, sample_rate=16000, domain=None
+) -> tuple[np.ndarray, NoteSequence]:
+    """One item of the training stream.
+
+    Arguments
+    ---------
+    seed, index : int
+        Together they decide everything.
+    duration_s : float, optional
+        Seconds; default: 8.
+    sample_rate : int, optional
+        Default: 16000.
+    domain : str, optional
+        solo (voice in a room, hardly any noise), noisy (3 to 30 dB above
+        noise), mixture (-3 to 20 dB above a band) or separated (a mixture
+        after an imperfect separation); drawn from `DOMAINS` by default.
+
+    Returns
+    -------
+    wav : np.ndarray (samples,)
+        float32.
+    notes : NoteSequence
+
+    Example
+    -------
+    >>> wav, notes = training_clip(seed=1, index=0, duration_s=2.0)
+    >>> wav.shape
+    (32000,)
+    """
+    rng = np.random.default_rng([int(seed), int(index), 104729])
+    if domain is None:
+        weights = np.array(list(DOMAINS.values()))
+        domain = str(rng.choice(list(DOMAINS), p=weights / weights.sum()))
+    levels = {
+        "solo": {"band": False, "noise_db": (30.0, 75.0)},
+        "noisy": {"band": False, "noise_db": (3.0, 30.0)},
+        "mixture": {"accompaniment_db": (-3.0, 20.0)},
+        "separated": {"accompaniment_db": (-8.0, 8.0), "noise_db": (35, 70)},
+    }
+    if domain not in levels:
+        raise ValueError(
+            f"domain {domain!r} is not one of {', '.join(levels)}"
+        )
+    clip = render_clip(
+        [seed, index], duration_s, sample_rate=sample_rate, **levels[domain]
+    )
+    wav = clip.mix
+    if domain == "separated":
+        wav = separate_badly(clip, rng)
+    return wav, clip.notes

@@ -1,0 +1,3 @@
+"""SingBrain: SpeechBrain bricks for the singing voice."""
+
+__version__ = "0.1.0"

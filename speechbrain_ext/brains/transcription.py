@@ -1,0 +1,517 @@
+"""The Brain of all frame-wise note transcription systems."""
+
+import json
+import zlib
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import speechbrain as sb
+import torch
+from speechbrain.utils.checkpoints import (
+    mark_as_loader,
+    mark_as_saver,
+    register_checkpoint_hooks,
+)
+from speechbrain.utils.distributed import if_main_process
+
+from speechbrain_ext.datasets import cached_notes
+from speechbrain_ext.errors import ManifestError
+from speechbrain_ext.files import atomic_path
+from speechbrain_ext.formats import write_notes
+from speechbrain_ext.frames import FramePosteriors, NoteDecoder
+from speechbrain_ext.losses import note_losses
+from speechbrain_ext.metrics.notes import NoteStats
+
+TARGETS = ("onset", "silence", "pitch")
+
+
+class SongCollector:
+    """Gathers segment posteriors, in any order, into whole songs.
+
+    Example
+    -------
+    >>> part = FramePosteriors(np.zeros(2), np.ones(2), np.zeros((2, 3)))
+    >>> collector = SongCollector()
+    >>> collector.append("a", 2, 2, part)
+    >>> collector.append("a", 1, 2, part)
+    >>> [(song, len(whole)) for song, whole in collector.songs()]
+    [('a', 4)]
+    """
+
+    def __init__(self):
+        self._parts = {}
+        self._sizes = {}
+
+    def append(self, song_id, segment, n_segments, posteriors):
+        """Add one segment.
+
+        Arguments
+        ---------
+        song_id : str
+        segment, n_segments : int
+            Position, from 1, and number of segments of the song.
+        posteriors : FramePosteriors
+        """
+        self._parts.setdefault(song_id, {})[segment] = posteriors
+        self._sizes[song_id] = n_segments
+
+    def songs(self, complete=True):
+        """Iterate over whole songs, sorted by ID.
+
+        Arguments
+        ---------
+        complete : bool
+            Whether a missing segment is an error (default) or the song is
+            skipped.
+
+        Yields
+        ------
+        (str, FramePosteriors)
+
+        Raises
+        ------
+        ManifestError
+            If a song lacks segments; names the song and both numbers.
+        """
+        for song_id in sorted(self._parts):
+            parts, size = self._parts[song_id], self._sizes[song_id]
+            if len(parts) == size:
+                yield (
+                    song_id,
+                    FramePosteriors.concatenate(
+                        [parts[k] for k in sorted(parts)]
+                    ),
+                )
+            elif complete:
+                raise ManifestError(
+                    f"song {song_id}: {len(parts)} of {size} segments were "
+                    "evaluated; a manifest must hold whole songs"
+                )
+
+
+@register_checkpoint_hooks
+class DecoderState:
+    """The tuned decoder, saved with each checkpoint.
+
+    Arguments
+    ---------
+    decoder : NoteDecoder
+        Settings before tuning.
+    """
+
+    def __init__(self, decoder):
+        self.decoder = decoder
+
+    @mark_as_saver
+    def _save(self, path):
+        Path(path).write_text(json.dumps(self.decoder.settings()))
+
+    @mark_as_loader
+    def _load(self, path, end_of_epoch):
+        self.decoder = NoteDecoder(**json.loads(Path(path).read_text()))
+
+
+def tune_decoder(decoder, songs, grid, progress=None):
+    """Decoder settings with the best mean COnPOff F1 on held-out songs.
+
+    Arguments
+    ---------
+    decoder : NoteDecoder
+        Settings that the grid does not name stay.
+    songs : list of (FramePosteriors, NoteSequence)
+        Posteriors and references.
+    grid : dict of str to list
+        Candidate values of `NoteDecoder` settings; all combinations are
+        tried.
+
+    Returns
+    -------
+    NoteDecoder
+        The first best of all combinations.
+
+    Example
+    -------
+    >>> from speechbrain_ext.frames import label
+    >>> from speechbrain_ext.notes import NoteSequence
+    >>> notes = NoteSequence([(0.1, 0.5, 60)])
+    >>> song = (label(notes, 50).as_posteriors(), notes)
+    >>> grid = {"min_duration_s": [0.6, 0.05]}
+    >>> tune_decoder(NoteDecoder(), [song], grid).min_duration_s
+    0.05
+    """
+    best, best_score = decoder, -1.0
+    for values in product(*grid.values()):
+        candidate = NoteDecoder(
+            **{**decoder.settings(), **dict(zip(grid, values, strict=True))}
+        )
+        stats = NoteStats(resamples=0)
+        for index, (posteriors, reference) in enumerate(songs):
+            stats.append(str(index), reference, candidate(posteriors))
+        score = stats.summarize("COnPOff_f1")
+        if score > best_score:
+            best, best_score = candidate, score
+    return best
+
+
+class WarmupCosine:
+    """Learning-rate factor that rises linearly and falls along a cosine.
+
+    Arguments
+    ---------
+    warmup : float
+        Share of the training spent rising. Default: 0.15.
+    final : float
+        Factor at the end. Default: 0.001.
+
+    Example
+    -------
+    >>> schedule = WarmupCosine(warmup=0.5, final=0.0)
+    >>> [round(schedule(p), 3) for p in (0.25, 0.5, 0.75, 1.0)]
+    [0.5, 1.0, 0.5, 0.0]
+    """
+
+    def __init__(self, warmup=0.15, final=0.001):
+        self.warmup = warmup
+        self.final = final
+
+    def __call__(self, progress: float) -> float:
+        """Factor at a point of the training.
+
+        Arguments
+        ---------
+        progress : float
+            Share of all steps done, 0 to 1.
+
+        Returns
+        -------
+        float
+        """
+        if progress < self.warmup:
+            return progress / self.warmup
+        rest = (progress - self.warmup) / max(1e-9, 1 - self.warmup)
+        cosine = 0.5 * (1 + np.cos(np.pi * min(1.0, rest)))
+        return float(self.final + (1 - self.final) * cosine)
+
+
+def unwrap(module):
+    """Return the module inside a distributed wrapper, or the module itself.
+
+    Arguments
+    ---------
+    module : torch.nn.Module
+
+    Returns
+    -------
+    torch.nn.Module
+    """
+    return getattr(module, "module", module)
+
+
+class TranscriptionBrain(sb.Brain):
+    """Trains and evaluates an encoder with a `NoteHead`.
+
+    Modules: `encoder`, `head`. Hyper-parameters: `decoder`, `decoder_grid`,
+    `seed`, `number_of_epochs`, `probe_epochs`, `head_optimizer`,
+    `encoder_optimizer`, `lr_schedule` or `head_annealing` and
+    `encoder_annealing`, `loss_weights`, `onset_positive_weight`,
+    `keep_checkpoints`, `train_logger`, `output_folder`.
+
+    During the first `probe_epochs` epochs only the head learns: the encoder
+    runs in evaluation mode without gradients and stays as it is, bit by bit
+    (linear probing then fine-tuning, Kumar et al., ICLR 2022).
+    """
+
+    # ---- one batch ------------------------------------------------------
+
+    def probing(self, stage, epoch=None) -> bool:
+        """Whether only the head is trained.
+
+        Arguments
+        ---------
+        stage : speechbrain.Stage
+        epoch : int, optional
+            Default: the current one.
+
+        Returns
+        -------
+        bool
+        """
+        if epoch is None:
+            epoch = self.hparams.epoch_counter.current
+        return (
+            stage == sb.Stage.TRAIN and epoch <= self.hparams.probe_epochs
+        )
+
+    def compute_forward(self, batch, stage):
+        """Logits of a batch.
+
+        Arguments
+        ---------
+        batch : PaddedBatch
+        stage : speechbrain.Stage
+
+        Returns
+        -------
+        torch.Tensor (batch, frames, outputs)
+        """
+        batch = batch.to(self.device)
+        wavs, lengths = batch.sig
+        # Encoders are faster without a mask, which equal lengths do not need.
+        lengths = None if bool((lengths == 1).all()) else lengths
+        if self.probing(stage):
+            with torch.no_grad():
+                feats = self.modules.encoder(wavs, lengths)
+        else:
+            feats = self.modules.encoder(wavs, lengths)
+        return self.modules.head(feats)
+
+    def compute_objectives(self, logits, batch, stage):
+        """Loss of a batch; in evaluation also keeps the posteriors.
+
+        Arguments
+        ---------
+        logits : torch.Tensor (batch, frames, outputs)
+        batch : PaddedBatch
+        stage : speechbrain.Stage
+
+        Returns
+        -------
+        torch.Tensor
+            Scalar.
+        """
+        head = unwrap(self.modules.head)
+        count = logits.shape[1]
+        targets = {
+            name: getattr(batch, name).data[:, :count] for name in TARGETS
+        }
+        bounds = batch.valid_frames.data
+        index = torch.arange(count, device=logits.device)
+        mask = (index >= bounds[:, :1]) & (index < bounds[:, 1:])
+        terms = note_losses(
+            head, logits, targets, mask, self.hparams.onset_positive_weight
+        )
+        for name, value in terms.items():
+            self.loss_sums[name] = self.loss_sums.get(name, 0.0) + float(value)
+        self.loss_count += 1
+        if stage != sb.Stage.TRAIN:
+            for k, (first, last) in enumerate(bounds.tolist()):
+                self.collector.append(
+                    batch.song_id[k],
+                    int(batch.segment[k]),
+                    int(batch.n_segments[k]),
+                    head.posteriors(logits[k, first:last]),
+                )
+                self.references[batch.song_id[k]] = batch.notes[k]
+        return sum(
+            self.hparams.loss_weights.get(name, 1.0) * value
+            for name, value in terms.items()
+        )
+
+    # ---- optimisation ---------------------------------------------------
+
+    def make_dataloader(self, dataset, stage, **kwargs):
+        """Remember how many batches an epoch of training has.
+
+        Arguments
+        ---------
+        dataset : Dataset
+        stage : speechbrain.Stage
+        **kwargs : dict
+            See `speechbrain.Brain.make_dataloader`.
+
+        Returns
+        -------
+        DataLoader
+        """
+        loader = super().make_dataloader(dataset, stage, **kwargs)
+        if stage == sb.Stage.TRAIN:
+            self.train_batches = max(1, len(loader))
+        return loader
+
+    def init_optimizers(self):
+        """One optimiser for the head and one for the encoder, if it learns."""
+        self.optimizers_dict = {
+            "head": self.hparams.head_optimizer(self.modules.head.parameters())
+        }
+        trainable = [
+            p for p in self.modules.encoder.parameters() if p.requires_grad
+        ]
+        if self.hparams.encoder_optimizer is not None and trainable:
+            self.optimizers_dict["encoder"] = self.hparams.encoder_optimizer(
+                trainable
+            )
+        self.peak_rates = {
+            name: optimizer.param_groups[0]["lr"]
+            for name, optimizer in self.optimizers_dict.items()
+        }
+        if self.checkpointer is not None:
+            for name, optimizer in self.optimizers_dict.items():
+                self.checkpointer.add_recoverable(
+                    f"{name}_optimizer", optimizer
+                )
+
+    def freeze_optimizers(self, optimizers):
+        """Leave the encoder's optimiser out while probing.
+
+        Arguments
+        ---------
+        optimizers : dict
+
+        Returns
+        -------
+        dict
+        """
+        if self.probing(sb.Stage.TRAIN):
+            return {"head": optimizers["head"]}
+        return optimizers
+
+    def on_fit_batch_start(self, batch, should_step):
+        """Seed the step and set its learning rates.
+
+        With dropout drawn from (seed, epoch, step), a resumed training ends
+        in the same weights as one that was never interrupted.
+
+        Arguments
+        ---------
+        batch : PaddedBatch
+        should_step : bool
+        """
+        epoch = self.hparams.epoch_counter.current
+        key = f"{self.hparams.seed}/{epoch}/{self.step}/{self.rank}"
+        torch.manual_seed(zlib.crc32(key.encode()))
+        if self.probing(sb.Stage.TRAIN):
+            self.modules.encoder.eval()
+        if self.hparams.lr_schedule is None:
+            return
+        done = (epoch - 1) * self.train_batches + self.step
+        total = self.hparams.number_of_epochs * self.train_batches
+        factor = self.hparams.lr_schedule(done / total)
+        for name, optimizer in self.optimizers_dict.items():
+            for group in optimizer.param_groups:
+                group["lr"] = self.peak_rates[name] * factor
+
+    # ---- stages ---------------------------------------------------------
+
+    def on_stage_start(self, stage, epoch=None):
+        """Reset what is gathered during a stage.
+
+        Arguments
+        ---------
+        stage : speechbrain.Stage
+        epoch : int, optional
+        """
+        self.loss_sums, self.loss_count = {}, 0
+        self.collector, self.references = SongCollector(), {}
+
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        """Log, tune the decoder and keep checkpoints.
+
+        Arguments
+        ---------
+        stage : speechbrain.Stage
+        stage_loss : float
+        epoch : int, optional
+        """
+        logs = {"loss": stage_loss}
+        for name, value in self.loss_sums.items():
+            logs[f"{name}_loss"] = value / max(1, self.loss_count)
+        if stage == sb.Stage.TRAIN:
+            self.train_logs = logs
+            return
+        songs = [
+            (song_id, posteriors, cached_notes(self.references[song_id]))
+            for song_id, posteriors in self.collector.songs(not self.debug)
+        ]
+        state = self.hparams.decoder_state
+        if stage == sb.Stage.VALID and self.hparams.decoder_grid:
+            state.decoder = tune_decoder(
+                state.decoder,
+                [(p, reference) for _, p, reference in songs],
+                self.hparams.decoder_grid,
+            )
+        self.estimates = {
+            song_id: state.decoder(posteriors)
+            for song_id, posteriors, _ in songs
+        }
+        self.stats = NoteStats()
+        for song_id, _, reference in songs:
+            self.stats.append(song_id, reference, self.estimates[song_id])
+        summary = self.stats.summarize()
+        for metric in ("COnPOff", "COnP", "COn", "COff"):
+            logs[metric] = summary[f"{metric}_f1"]
+        if stage == sb.Stage.VALID:
+            self._end_epoch(epoch, logs)
+
+    def _end_epoch(self, epoch, logs):
+        rates = {
+            f"{name}_lr": optimizer.param_groups[0]["lr"]
+            for name, optimizer in self.optimizers_dict.items()
+        }
+        for name in self.freeze_optimizers(self.optimizers_dict):
+            annealing = getattr(self.hparams, f"{name}_annealing")
+            if annealing is not None:
+                _, rate = annealing(logs["loss"])
+                sb.nnet.schedulers.update_learning_rate(
+                    self.optimizers_dict[name], rate
+                )
+        self.hparams.train_logger.log_stats(
+            {"epoch": epoch, **rates}, self.train_logs, valid_stats=logs
+        )
+        if self.checkpointer is not None:
+            self.checkpointer.save_and_keep_only(
+                meta={"COnPOff": logs["COnPOff"], "epoch": epoch},
+                max_keys=["COnPOff"],
+                num_to_keep=self.hparams.keep_checkpoints,
+            )
+
+    # ---- results --------------------------------------------------------
+
+    def test(self, name, dataset, folder, loader_kwargs, plot_songs=3):
+        """Evaluate the best checkpoint on a test set and write the results.
+
+        Arguments
+        ---------
+        name : str
+            Of the test set; results go to `folder/name`.
+        dataset : DynamicItemDataset
+            Whole songs.
+        folder : str or Path
+            Existing results in it are replaced.
+        loader_kwargs : dict
+            For the data loader.
+        plot_songs : int
+            Number of songs with a piano roll. Default: 3.
+
+        Returns
+        -------
+        NoteStats
+            Also written: `scores.csv` (per song), `scores.txt` (table),
+            `notes/<song>.mid` and `.csv`, `<song>.png`.
+        """
+        self.evaluate(
+            dataset, max_key="COnPOff", test_loader_kwargs=dict(loader_kwargs)
+        )
+        if not if_main_process():
+            return self.stats
+        from speechbrain_ext.report.plots import piano_roll
+
+        folder = Path(folder) / name
+        (folder / "notes").mkdir(parents=True, exist_ok=True)
+        self.stats.write_csv(folder / "scores.csv", overwrite=True)
+        with atomic_path(folder / "scores.txt", overwrite=True) as temporary:
+            temporary.write_text(f"{name}\n{self.stats.table()}\n")
+        for index, (song_id, notes) in enumerate(self.estimates.items()):
+            for suffix in (".mid", ".csv"):
+                write_notes(
+                    notes, folder / "notes" / f"{song_id}{suffix}", overwrite=True
+                )
+            if index < plot_songs:
+                piano_roll(
+                    cached_notes(self.references[song_id]),
+                    notes,
+                    folder / f"{song_id}.png",
+                    title=f"{name}: {song_id}",
+                    overwrite=True,
+                )
+        return self.stats

@@ -1,0 +1,256 @@
+"""A compact log-frequency encoder that trains from nothing on a CPU.
+
+A spectrogram on a logarithmic frequency axis, where a transposition is a
+shift, goes through three strided convolutions in frequency and a stack of
+dilated depth-wise convolutions in time. A second, short analysis window keeps
+onsets and consonants sharp. All normalisation is per frame, so the output of
+an item depends neither on its batch companions nor on anything further away
+than `SpectralEncoder.context_s`.
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from speechbrain_ext.frames import FRAME_RATE
+from speechbrain_ext.notes import midi_to_hz
+
+SAMPLE_RATE = 16000
+SAMPLES_PER_FRAME = SAMPLE_RATE // FRAME_RATE
+_POWER_FLOOR = 1e-9
+
+
+def log_frequency_filters(
+    n_fft: int, low_midi: float, bins_per_semitone: int, n_bins: int
+) -> torch.Tensor:
+    """Triangular filters equally spaced in pitch.
+
+    A filter is as wide as two of its neighbours' distances, but never narrower
+    than two bins of the Fourier transform, so that none is empty.
+
+    Arguments
+    ---------
+    n_fft : int
+        Samples of the Fourier transform at 16 kHz.
+    low_midi : float
+        Centre of the first filter as a MIDI number.
+    bins_per_semitone : int
+        Filters per semitone.
+    n_bins : int
+        Number of filters; their centres must stay below 8 kHz.
+
+    Returns
+    -------
+    torch.Tensor (n_fft // 2 + 1, n_bins)
+        Non-negative weights; each column sums to 1.
+
+    Example
+    -------
+    >>> log_frequency_filters(2048, 33, 2, 150).shape
+    torch.Size([1025, 150])
+    """
+    steps = torch.arange(-1, n_bins + 1, dtype=torch.float64)
+    edges = torch.as_tensor(
+        midi_to_hz((low_midi + steps / bins_per_semitone).numpy())
+    )
+    bin_hz = SAMPLE_RATE / n_fft
+    hz = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * bin_hz
+    centre = edges[1:-1]
+    below = torch.clamp(centre - edges[:-2], min=bin_hz)
+    above = torch.clamp(edges[2:] - centre, min=bin_hz)
+    distance = hz[:, None] - centre
+    weights = torch.clamp(
+        1 - torch.where(distance < 0, -distance / below, distance / above),
+        min=0,
+    )
+    return (weights / weights.sum(0)).float()
+
+
+class _Spectrum(nn.Module):
+    """Log power in logarithmic bands.
+
+    Frame j of the output is centred at (j + 0.5) hops.
+    """
+
+    def __init__(self, window, hop, low_midi, bins_per_semitone, n_bins):
+        super().__init__()
+        self.window_samples = window
+        self.hop = hop
+        self.register_buffer(
+            "window", torch.hann_window(window), persistent=False
+        )
+        self.register_buffer(
+            "filters",
+            log_frequency_filters(window, low_midi, bins_per_semitone, n_bins),
+            persistent=False,
+        )
+
+    def forward(self, wavs):
+        side = (self.window_samples - self.hop) // 2
+        spectrum = torch.stft(
+            functional.pad(wavs, (side, side)),
+            self.window_samples,
+            self.hop,
+            window=self.window,
+            center=False,
+            return_complex=True,
+        )
+        power = spectrum.real.square() + spectrum.imag.square()
+        power = power.transpose(1, 2) @ self.filters / self.window_samples
+        # About zero mean and unit variance for sung voices.
+        return torch.log10(power + _POWER_FLOOR).add(4.0).div(2.0)
+
+
+class _TimeBlock(nn.Module):
+    """Residual block: depth-wise dilated convolution, then a gated mix."""
+
+    def __init__(self, channels, kernel_size, dilation, dropout):
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.depthwise = nn.Conv1d(
+            channels,
+            channels,
+            kernel_size,
+            padding=dilation * (kernel_size // 2),
+            dilation=dilation,
+            groups=channels,
+        )
+        self.expand = nn.Linear(channels, 2 * channels)
+        self.project = nn.Linear(channels, channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, feats, mask):
+        hidden = self.norm(feats)
+        if mask is not None:
+            hidden = hidden * mask
+        hidden = self.depthwise(hidden.transpose(1, 2)).transpose(1, 2)
+        hidden = functional.glu(self.expand(functional.silu(hidden)))
+        return feats + self.dropout(self.project(hidden))
+
+
+class SpectralEncoder(nn.Module):
+    """Log-frequency convolutional encoder.
+
+    Arguments
+    ---------
+    channels : int
+        Width of the output and of the temporal blocks. Default: 192.
+    front_channels : tuple of int
+        Channels of the three convolutions over frequency. Default: 12, 24, 32.
+    dilations : tuple of int
+        One temporal block per entry, dilation in frames. Default: two ramps
+        that reach 1.8 s to each side.
+    kernel_size : int
+        Frames of a temporal kernel, odd. Default: 5.
+    low_midi : float
+        Lowest band as a MIDI number. Default: 31 (49 Hz).
+    bins_per_semitone : int
+        Frequency resolution. Default: 3.
+    n_bins : int
+        Bands of the long window, a multiple of 8. Default: 256, up to 6.7 kHz.
+    n_fast_bins : int
+        Bands of the short window. Default: 48.
+    dropout : float
+        Probability in the temporal blocks. Default: 0.1.
+
+    Example
+    -------
+    >>> encoder = SpectralEncoder(channels=32).eval()
+    >>> encoder(torch.zeros(2, 80000)).shape
+    torch.Size([2, 250, 32])
+    """
+
+    sample_rate = SAMPLE_RATE
+
+    def __init__(
+        self,
+        channels=192,
+        front_channels=(12, 24, 32),
+        dilations=(1, 2, 4, 8, 16, 1, 2, 4, 8),
+        kernel_size=5,
+        low_midi=31.0,
+        bins_per_semitone=3,
+        n_bins=256,
+        n_fast_bins=48,
+        dropout=0.1,
+    ):
+        super().__init__()
+        self.output_size = channels
+        self.slow = _Spectrum(
+            2048, SAMPLES_PER_FRAME, low_midi, bins_per_semitone, n_bins
+        )
+        # 32 ms windows every 5 ms, spread over 64 semitones from 196 Hz on.
+        self.fast = _Spectrum(
+            512, SAMPLES_PER_FRAME // 4, 55.0, n_fast_bins / 64, n_fast_bins
+        )
+        widths = (1, *front_channels)
+        self.front = nn.ModuleList(
+            nn.Conv2d(
+                widths[i],
+                widths[i + 1],
+                kernel_size=(3, 5),
+                stride=(1, 2),
+                padding=(1, 2),
+            )
+            for i in range(3)
+        )
+        flat = front_channels[2] * n_bins // 8
+        self.flat_norm = nn.LayerNorm(flat)
+        self.flat = nn.Linear(flat, channels)
+        self.fast_norm = nn.LayerNorm(4 * n_fast_bins)
+        self.fast_flat = nn.Linear(4 * n_fast_bins, channels)
+        self.blocks = nn.ModuleList(
+            _TimeBlock(channels, kernel_size, dilation, dropout)
+            for dilation in dilations
+        )
+        self.norm = nn.LayerNorm(channels)
+        reach = 3 + sum(d * (kernel_size // 2) for d in dilations)
+        self.context_s = math.ceil(reach + 1024 / SAMPLES_PER_FRAME + 1) / (
+            FRAME_RATE
+        )
+
+    def forward(self, wavs, wav_lens=None):
+        """Encode a batch of recordings.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor (batch, samples)
+            Mono audio at 16 kHz in [-1, 1].
+        wav_lens : torch.Tensor (batch,), optional
+            Valid share of each item, in (0, 1]. Default: all valid.
+
+        Returns
+        -------
+        torch.Tensor (batch, samples // 320, channels)
+            Frame k is centred at (k + 0.5) x 20 ms; frames after the end of
+            an item are 0.
+        """
+        frames = wavs.shape[1] // SAMPLES_PER_FRAME
+        wavs = wavs[:, : frames * SAMPLES_PER_FRAME]
+        mask = None
+        if wav_lens is not None:
+            valid = torch.round(wav_lens * wavs.shape[1]).long()
+            samples = torch.arange(wavs.shape[1], device=wavs.device)
+            valid_frames = valid // SAMPLES_PER_FRAME
+            wavs = wavs * (
+                samples < (valid_frames * SAMPLES_PER_FRAME)[:, None]
+            )
+            index = torch.arange(frames, device=wavs.device)
+            mask = (index < valid_frames[:, None]).unsqueeze(2)
+        slow, fast = self.slow(wavs), self.fast(wavs)
+        hidden = slow.unsqueeze(1)
+        for convolution in self.front:
+            if mask is not None:
+                hidden = hidden * mask.unsqueeze(1)
+            hidden = functional.relu(convolution(hidden))
+        hidden = hidden.permute(0, 2, 1, 3).flatten(2)
+        fast = fast.reshape(fast.shape[0], frames, -1)
+        feats = self.flat(self.flat_norm(hidden)) + self.fast_flat(
+            self.fast_norm(fast)
+        )
+        for block in self.blocks:
+            feats = block(feats, mask)
+        feats = self.norm(feats)
+        return feats if mask is None else feats * mask

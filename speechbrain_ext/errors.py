@@ -1,0 +1,39 @@
+"""The errors that SingBrain raises for anything a user can cause.
+
+Every message says what is wrong, with the two numbers or names that disagree,
+and what to do. The command line prints the message on one line and exits with
+code 2; anything that is not a `SingBrainError` is a fault of ours and keeps
+its traceback.
+"""
+
+
+class SingBrainError(Exception):
+    """Root of all errors caused by input, configuration or environment."""
+
+
+class AudioError(SingBrainError):
+    """An audio or video file is missing, unreadable, empty or not finite."""
+
+
+class NoteError(SingBrainError):
+    """A note or an annotation breaks the contract of `NoteSequence`."""
+
+
+class ManifestError(SingBrainError):
+    """A manifest or a corpus folder is incomplete or inconsistent."""
+
+
+class ModelError(SingBrainError):
+    """A model folder or a checkpoint cannot be used."""
+
+
+class ConfigError(SingBrainError):
+    """A recipe's YAML or its command line is wrong."""
+
+
+class OutputError(SingBrainError):
+    """An output exists already or cannot be written."""
+
+
+class DependencyError(SingBrainError):
+    """An optional library or program that a feature needs is missing."""

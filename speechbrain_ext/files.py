@@ -1,0 +1,202 @@
+"""Writing files so that nothing half-written stays and nothing is lost.
+
+Every output of the package goes through `atomic_path` or `atomic_folder`: the
+work happens in a hidden sibling on the same disk, which takes the final name
+only when all went well.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from speechbrain_ext.errors import OutputError
+
+# What a full or read-only disk says while the caller is still writing.
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+
+
+@contextmanager
+def atomic_path(path, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary file that becomes `path` if the block succeeds.
+
+    Arguments
+    ---------
+    path : str or Path
+        The file to write. Its folder must exist. A symbolic link is kept: the
+        file that it points to is written.
+    overwrite : bool
+        Whether an existing file may be replaced (default False).
+
+    Yields
+    ------
+    Path
+        An empty temporary file beside `path`, with the same suffix. It gets
+        the name `path` at the end of the block and is removed if the block
+        raises, so that the old file, if any, stays as it was.
+
+    Raises
+    ------
+    OutputError
+        If `path` exists and may not be replaced, is a folder or a device, or
+        its folder is missing or cannot be written, or the disk is full.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> with atomic_path(folder / "notes.csv") as temporary:
+    ...     _ = temporary.write_text("onset_s,offset_s,midi")
+    >>> [file.name for file in folder.iterdir()]
+    ['notes.csv']
+    """
+    path = Path(path)
+    target = _check_target(path, overwrite)
+    temporary = target.with_name(f".part-{uuid4().hex}{target.suffix}")
+    try:
+        # Creating it is the only sure test of the right to write, and unlike
+        # `tempfile` it leaves the permissions to the user's umask.
+        os.close(
+            os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        )
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot write in the folder {target.parent} "
+            f"({error.strerror}): choose another folder"
+        ) from None
+    try:
+        yield temporary
+        _check_target(path, overwrite)
+        os.replace(temporary, target)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            raise OutputError(
+                f"{path}: writing failed ({error.strerror}): free some space "
+                "or choose another folder"
+            ) from None
+        raise
+
+
+@contextmanager
+def atomic_folder(path) -> Iterator[Path]:
+    """Give a temporary folder that becomes `path` if the block succeeds.
+
+    There is no way to overwrite: replacing a folder could take files of the
+    user with it.
+
+    Arguments
+    ---------
+    path : str or Path
+        The folder to make: absent or empty. Its parent must exist.
+
+    Yields
+    ------
+    Path
+        An empty temporary folder beside `path`.
+
+    Raises
+    ------
+    OutputError
+        If `path` is a file or a folder with something in it, or its parent is
+        missing or cannot be written, or the disk is full.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path") / "corpus"
+    >>> with atomic_folder(folder) as temporary:
+    ...     _ = (temporary / "README").write_text("made by us")
+    >>> [file.name for file in folder.iterdir()]
+    ['README']
+    """
+    path = Path(path)
+    target = _resolve(path)
+    _check_free(path, target)
+    temporary = target.with_name(f".part-{uuid4().hex}")
+    try:
+        temporary.mkdir()
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot write in the folder {target.parent} "
+            f"({error.strerror}): choose another folder"
+        ) from None
+    try:
+        yield temporary
+        _check_free(path, target)
+        if target.exists():
+            target.rmdir()
+        os.replace(temporary, target)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            raise OutputError(
+                f"{path}: writing failed ({error.strerror}): free some space "
+                "or choose another folder"
+            ) from None
+        raise
+
+
+def _resolve(path: Path) -> Path:
+    """Follow links and check that the parent is a folder."""
+    try:
+        target = path.resolve()
+        is_folder = target.parent.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise OutputError(
+            f"{path}: not a usable path ({error}): choose another name"
+        ) from None
+    if not is_folder:
+        raise OutputError(
+            f"{path}: the folder {target.parent} does not exist: create it "
+            "first"
+        )
+    return target
+
+
+def _check_target(path: Path, overwrite: bool) -> Path:
+    """Refuse a target that exists and may not be replaced."""
+    target = _resolve(path)
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return target
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror}): choose another name"
+        ) from None
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"{path}: is a folder: give the name of a file")
+    if not stat.S_ISREG(mode):
+        raise OutputError(
+            f"{path}: is not an ordinary file: choose another name"
+        )
+    if not overwrite:
+        raise OutputError(
+            f"{path}: exists already: choose another name or allow overwriting"
+        )
+    return target
+
+
+def _check_free(path: Path, target: Path) -> None:
+    """Refuse a folder that holds something."""
+    try:
+        if not target.exists():
+            return
+        if not target.is_dir():
+            raise OutputError(f"{path}: is a file: give the name of a folder")
+        first = next(target.iterdir(), None)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be used ({error.strerror}): choose another name"
+        ) from None
+    if first is not None:
+        raise OutputError(
+            f"{path}: exists already and holds {first.name}: choose another "
+            "name or empty it first"
+        )

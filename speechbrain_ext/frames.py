@@ -1,0 +1,700 @@
+"""Seconds to frames and back: the only place where this happens.
+
+One grid serves audio, video and labels: 50 frames per second, frame k covers
+[20 k, 20 k + 20) ms and is centred at (k + 0.5) x 20 ms.
+
+`label` turns a melody into frame targets, `decode` turns frame posteriors into
+a melody; applied one after the other they return every note of three frames
+(60 ms) or more. `label_published` and `decode_published` follow the rules of
+Gu et al., "Automatic Lyric Transcription and Automatic Music Transcription
+from Multimodal Singing", ACM TOMM 2024 (doi 10.1145/3651310), for comparison.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from speechbrain_ext.errors import ConfigError
+from speechbrain_ext.notes import Note, NoteSequence
+
+FRAME_RATE = 50
+FRAME_S = 1 / FRAME_RATE
+
+# Two onsets closer than this cannot be told apart: a peak must be the highest
+# of two frames on each side. 3 frames = 60 ms.
+MIN_ONSET_DISTANCE = 3
+
+UNVOICED = -1
+
+# Published grid: MIDI 36 (C2) to 83 (B5), and one more class for "no pitch".
+PUBLISHED_LOW = 36
+PUBLISHED_OCTAVES = 4
+
+# Times that should fall on a frame border miss it by floating-point rounding.
+_EPSILON_FRAMES = 1e-6
+
+
+def n_frames(seconds: float) -> int:
+    """Number of whole frames in a stretch of time.
+
+    Arguments
+    ---------
+    seconds : float
+        Length, at least 0.
+
+    Returns
+    -------
+    int
+        floor(50 x seconds); a length within 1e-6 frames below a whole number
+        counts as that number.
+
+    Example
+    -------
+    >>> n_frames(5), n_frames(7.3), n_frames(200)
+    (250, 365, 10000)
+    """
+    return int(np.floor(seconds * FRAME_RATE + _EPSILON_FRAMES))
+
+
+def frame_centres(count: int) -> np.ndarray:
+    """Times of the first frames.
+
+    Arguments
+    ---------
+    count : int
+        Number of frames.
+
+    Returns
+    -------
+    np.ndarray (count,)
+        Seconds, (k + 0.5) x 0.02.
+
+    Example
+    -------
+    >>> frame_centres(3).round(3).tolist()
+    [0.01, 0.03, 0.05]
+    """
+    return (np.arange(count) + 0.5) * FRAME_S
+
+
+def segment_frames(start: float, stop: float) -> tuple[int, int]:
+    """Frames of a segment, so that consecutive segments tile the grid.
+
+    Arguments
+    ---------
+    start, stop : float
+        Seconds.
+
+    Returns
+    -------
+    first, last : int
+        The segment has the frames first to last - 1.
+
+    Example
+    -------
+    >>> segment_frames(0, 5.01), segment_frames(5.01, 9)
+    ((0, 250), (250, 450))
+    """
+    return n_frames(start), n_frames(stop)
+
+
+def _floor_frames(seconds):
+    """Index of the frame that contains a time."""
+    return np.floor(np.asarray(seconds) * FRAME_RATE + _EPSILON_FRAMES).astype(
+        np.int64
+    )
+
+
+def _nearest_border(seconds):
+    """Index of the frame whose left border is nearest to a time."""
+    return np.floor(
+        np.asarray(seconds) * FRAME_RATE + 0.5 + _EPSILON_FRAMES
+    ).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class FrameTargets:
+    """What a model should say about each frame.
+
+    Arguments
+    ---------
+    onset : np.ndarray (frames,) float32
+        1 where a note starts; between 0 and 1 beside it with soft targets.
+    silence : np.ndarray (frames,) float32
+        1 where nothing is sung.
+    pitch : np.ndarray (frames,) int64
+        MIDI number, rounded; -1 (`UNVOICED`) in silence.
+    """
+
+    onset: np.ndarray
+    silence: np.ndarray
+    pitch: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.onset)
+
+    def as_posteriors(self, low: int = 0, high: int = 127) -> FramePosteriors:
+        """Posteriors of a model that is certain and right.
+
+        Arguments
+        ---------
+        low, high : int
+            Range of MIDI numbers, both included. Default: 0 to 127.
+
+        Returns
+        -------
+        FramePosteriors
+        """
+        pitch = np.full((len(self), high - low + 1), -30.0, dtype=np.float32)
+        voiced = np.flatnonzero(self.pitch != UNVOICED)
+        pitch[voiced, np.clip(self.pitch[voiced], low, high) - low] = 0.0
+        return FramePosteriors(self.onset, self.silence, pitch, low)
+
+
+@dataclass(frozen=True)
+class FramePosteriors:
+    """What a model says about each frame.
+
+    Arguments
+    ---------
+    onset : np.ndarray (frames,)
+        Probability that a note starts.
+    silence : np.ndarray (frames,)
+        Probability that nothing is sung.
+    pitch : np.ndarray (frames, pitches)
+        Log-probability of each semitone, given that something is sung.
+    low : int
+        MIDI number of the first column.
+    """
+
+    onset: np.ndarray
+    silence: np.ndarray
+    pitch: np.ndarray
+    low: int = 0
+
+    def __len__(self) -> int:
+        return len(self.onset)
+
+    @classmethod
+    def concatenate(cls, parts) -> FramePosteriors:
+        """Join posteriors of consecutive stretches of one recording.
+
+        Arguments
+        ---------
+        parts : list of FramePosteriors
+            In order of time; at least one.
+
+        Returns
+        -------
+        FramePosteriors
+        """
+        arrays = {
+            f.name: np.concatenate([getattr(p, f.name) for p in parts])
+            for f in fields(cls)
+            if f.name != "low"
+        }
+        return cls(**arrays, low=parts[0].low)
+
+
+def label(
+    notes: NoteSequence,
+    count: int,
+    start: float = 0.0,
+    onset_width: int = 0,
+    speed: float = 1.0,
+) -> FrameTargets:
+    """Frame targets of a melody, or of an excerpt of it.
+
+    A note's onset frame is the one that contains its onset; its pitch fills
+    the frames up to the border nearest to its offset, at least one and at most
+    up to the next onset frame. Two onsets less than three frames apart cannot
+    be told apart, so the earlier of the two notes, which is then shorter than
+    that, is labelled as silence. A note that began before `start` has pitch
+    but no onset.
+
+    Arguments
+    ---------
+    notes : NoteSequence
+        The melody. Fractional pitches are rounded, halves up.
+    count : int
+        Number of frames wanted.
+    start : float
+        Where the excerpt begins in the melody, in seconds. Default: 0.
+    onset_width : int
+        0 marks the onset frame only. w > 0 gives a triangle around the true
+        onset that reaches w + 0.5 frames to each side, so that the model
+        learns where inside the frame the onset lies. Default: 0.
+    speed : float
+        How much faster than annotated the excerpt is played. Default: 1.
+
+    Returns
+    -------
+    FrameTargets
+
+    Example
+    -------
+    >>> targets = label(NoteSequence([(0.03, 0.1, 60), (0.1, 0.16, 62)]), 9)
+    >>> targets.onset.astype(int).tolist()
+    [0, 1, 0, 0, 0, 1, 0, 0, 0]
+    >>> targets.silence.astype(int).tolist()
+    [1, 0, 0, 0, 0, 0, 0, 0, 1]
+    >>> targets.pitch.tolist()
+    [-1, 60, 60, 60, 60, 62, 62, 62, -1]
+    """
+    onset = np.zeros(count, dtype=np.float32)
+    silence = np.ones(count, dtype=np.float32)
+    pitch = np.full(count, UNVOICED, dtype=np.int64)
+    if len(notes) == 0 or count == 0:
+        return FrameTargets(onset, silence, pitch)
+
+    times = (notes.intervals - start) / speed
+    first = _floor_frames(times[:, 0])
+    resolved = np.append(np.diff(first) >= MIN_ONSET_DISTANCE, True)
+    times, first = times[resolved], first[resolved]
+    midi = np.floor(notes.midi[resolved] + 0.5).astype(np.int64)
+    following = np.append(first[1:], np.iinfo(np.int64).max)
+    last = np.maximum(_nearest_border(times[:, 1]), first + 1)
+    last = np.minimum(last, following)
+
+    # Frame k belongs to the note n with first[n] <= k < last[n].
+    frames = np.arange(count)
+    owner = np.searchsorted(first, frames, side="right") - 1
+    voiced = (owner >= 0) & (frames < last[owner])
+    pitch[voiced] = midi[owner[voiced]]
+    silence[voiced] = 0.0
+
+    if onset_width == 0:
+        inside = first[(first >= 0) & (first < count)]
+        onset[inside] = 1.0
+    else:
+        reach = onset_width + 0.5
+        for step in range(-onset_width - 1, onset_width + 2):
+            index = first + step
+            distance = np.abs(index + 0.5 - times[:, 0] * FRAME_RATE)
+            height = np.maximum(0.0, 1.0 - distance / reach)
+            inside = (index >= 0) & (index < count) & (first >= 0)
+            np.maximum.at(
+                onset, index[inside], height[inside].astype(np.float32)
+            )
+    return FrameTargets(onset, silence, pitch)
+
+
+def onset_peaks(onset: np.ndarray, threshold: float) -> np.ndarray:
+    """Frames where a note starts.
+
+    A peak is at least `threshold`, higher than the two frames before it and
+    not lower than the two after it: a plateau gives one onset, its first frame.
+
+    Arguments
+    ---------
+    onset : np.ndarray (frames,)
+        Onset probabilities.
+    threshold : float
+        Lowest probability of a peak.
+
+    Returns
+    -------
+    np.ndarray of int
+        Frame indices, increasing, at least one frame apart.
+
+    Example
+    -------
+    >>> onset_peaks(np.array([0, 0.6, 0.9, 0.9, 0.9, 0.2, 0, 0.5]), 0.4).tolist()
+    [2, 7]
+    """
+    reach = MIN_ONSET_DISTANCE - 1
+    padded = np.pad(onset, reach, constant_values=-np.inf)
+    peak = onset >= threshold
+    for step in range(1, reach + 1):
+        before = padded[reach - step : reach - step + len(onset)]
+        after = padded[reach + step : reach + step + len(onset)]
+        peak = peak & (onset > before) & (onset >= after)
+    return np.flatnonzero(peak)
+
+
+def _refine(onset: np.ndarray, peaks: np.ndarray) -> np.ndarray:
+    """Positions of peaks inside their frames, in frames from the centre.
+
+    The vertex of the parabola through a peak and its two neighbours, in
+    [-0.5, 0.5]; 0 where a neighbour is missing.
+    """
+    shift = np.zeros(len(peaks))
+    inner = (peaks > 0) & (peaks < len(onset) - 1)
+    k = peaks[inner]
+    left, top, right = (
+        onset[k - 1].astype(np.float64),
+        onset[k].astype(np.float64),
+        onset[k + 1].astype(np.float64),
+    )
+    curvature = left - 2 * top + right
+    flat = curvature > -1e-9
+    shift[inner] = np.where(
+        flat, 0.0, 0.5 * (left - right) / np.where(flat, 1.0, curvature)
+    )
+    return np.clip(shift, -0.5, 0.5)
+
+
+def _fill_short(mask: np.ndarray, longest: int) -> np.ndarray:
+    """Copy of a mask without True runs of at most `longest` frames."""
+    if longest <= 0 or not mask.any():
+        return mask
+    edges = np.flatnonzero(np.diff(np.pad(mask.astype(np.int8), 1)))
+    starts, stops = edges[::2], edges[1::2]
+    keep = stops - starts > longest
+    marks = np.zeros(len(mask) + 1, dtype=np.int64)
+    marks[starts[keep]] += 1
+    marks[stops[keep]] -= 1
+    return np.cumsum(marks[:-1]) > 0
+
+
+def decode(
+    posteriors: FramePosteriors,
+    onset_threshold: float = 0.4,
+    silence_threshold: float = 0.5,
+    min_duration_s: float = 0.04,
+    max_gap_s: float = 0.0,
+    rescue_s: float | None = 0.16,
+) -> NoteSequence:
+    """Melody of frame posteriors.
+
+    A note starts at an onset peak (`onset_peaks`, refined inside the frame by
+    a parabola) and ends at the first silent frame or the next onset. Its pitch
+    is the semitone with the highest summed log-probability over its frames.
+    A stretch of singing without any onset becomes a note of its own if it is
+    long enough.
+
+    Arguments
+    ---------
+    posteriors : FramePosteriors
+        Output of a head.
+    onset_threshold : float
+        Lowest onset probability that starts a note. Default: 0.4.
+    silence_threshold : float
+        Lowest silence probability that ends a note. Default: 0.5.
+    min_duration_s : float
+        Shorter notes are dropped. Default: 0.04 s.
+    max_gap_s : float
+        Silences up to this length, without an onset after them, are bridged.
+        Default: 0 s.
+    rescue_s : float, optional
+        Singing without onset gives a note from this length on; None: never.
+        Default: 0.16 s.
+
+    Returns
+    -------
+    NoteSequence
+        Integer pitches. `Note.confidence` is the geometric mean of the onset
+        probability and the mean probability of singing in the note.
+
+    Example
+    -------
+    >>> melody = NoteSequence([(0.03, 0.1, 60), (0.1, 0.2, 60)])
+    >>> for note in decode(label(melody, 12).as_posteriors()):
+    ...     print(f"{note.onset:.2f} {note.offset:.2f} {note.midi:g}")
+    0.03 0.11 60
+    0.11 0.20 60
+    """
+    count = len(posteriors)
+    if count == 0:
+        return NoteSequence()
+    silent = posteriors.silence >= silence_threshold
+    silent = _fill_short(silent, int(round(max_gap_s * FRAME_RATE)))
+    peaks = onset_peaks(posteriors.onset, onset_threshold)
+    starts, refined = _with_rescued(
+        peaks, _refine(posteriors.onset, peaks), silent, rescue_s
+    )
+    if len(starts) == 0:
+        return NoteSequence()
+
+    # A note keeps its onset frame even where the silence head disagrees.
+    quiet = np.append(np.flatnonzero(silent), count)
+    ends = quiet[np.searchsorted(quiet, starts, side="right")]
+    following = np.append(starts[1:], count)
+    touching = ends >= following
+    ends = np.minimum(ends, following)
+
+    onsets = (starts + 0.5 + refined) * FRAME_S
+    offsets = ends * FRAME_S
+    inner_touch = touching.copy()
+    inner_touch[-1] = False
+    offsets[inner_touch] = np.append(onsets[1:], 0.0)[inner_touch]
+
+    sums = _segment_sums(posteriors.pitch, starts, ends)
+    midi = posteriors.low + np.argmax(sums, axis=1)
+    singing = _segment_sums(1.0 - posteriors.silence[:, None], starts, ends)
+    singing = np.clip(singing[:, 0] / (ends - starts), 0.0, 1.0)
+    confidence = np.sqrt(np.clip(posteriors.onset[starts], 0, 1) * singing)
+    return NoteSequence(
+        Note(float(on), float(off), int(m), confidence=round(float(c), 4))
+        for on, off, m, c in zip(onsets, offsets, midi, confidence, strict=True)
+        if off - on >= min_duration_s - 1e-9 and off > on
+    )
+
+
+def _with_rescued(peaks, refined, silent, rescue_s):
+    """Add the starts of long voiced runs that hold no onset peak.
+
+    A run is a stretch of frames that is not silent; what lies before its first
+    peak counts as a run of its own.
+    """
+    if rescue_s is None:
+        return peaks, refined
+    edges = np.flatnonzero(np.diff(np.pad((~silent).astype(np.int8), 1)))
+    starts, stops = edges[::2], edges[1::2]
+    following = np.append(peaks, np.iinfo(np.int64).max)
+    stops = np.minimum(stops, following[np.searchsorted(peaks, starts)])
+    # An onset just before a run, in a frame called silent, opens that run.
+    led = np.isin(starts - 1, peaks) | np.isin(starts, peaks)
+    extra = starts[(stops - starts >= round(rescue_s * FRAME_RATE)) & ~led]
+    if len(extra) == 0:
+        return peaks, refined
+    merged = np.concatenate([peaks, extra])
+    # A rescued note starts at the left border of its first frame.
+    shifts = np.concatenate([refined, np.full(len(extra), -0.5)])
+    order = np.argsort(merged, kind="stable")
+    return merged[order], shifts[order]
+
+
+def _segment_sums(values, starts, ends):
+    """Sum of rows [start, end) of each segment, float64 (segments, columns)."""
+    pairs = np.stack([starts, ends], axis=1).reshape(-1)
+    padded = np.concatenate(
+        [values, np.zeros((1, values.shape[1]), values.dtype)]
+    ).astype(np.float64)
+    return np.add.reduceat(padded, pairs, axis=0)[::2]
+
+
+@dataclass(frozen=True)
+class NoteDecoder:
+    """`decode` or `decode_published` with its settings, as a model stores it.
+
+    Arguments
+    ---------
+    onset_threshold, silence_threshold, min_duration_s, max_gap_s, rescue_s
+        See `decode`.
+    method : str
+        "peaks" (`decode`, default) or "published" (`decode_published`, which
+        uses the two thresholds only).
+
+    Raises
+    ------
+    ConfigError
+        If a threshold lies outside (0, 1), a duration is negative or the
+        method is unknown.
+
+    Example
+    -------
+    >>> targets = label(NoteSequence([(0.1, 0.5, 60)]), 50)
+    >>> len(NoteDecoder()(targets.as_posteriors()))
+    1
+    """
+
+    onset_threshold: float = 0.4
+    silence_threshold: float = 0.5
+    min_duration_s: float = 0.04
+    max_gap_s: float = 0.0
+    rescue_s: float | None = 0.16
+    method: str = "peaks"
+
+    def __post_init__(self):
+        for name in ("onset_threshold", "silence_threshold"):
+            value = getattr(self, name)
+            if not 0.0 < value < 1.0:
+                raise ConfigError(
+                    f"{name} is {value:g}: choose a probability between 0 and 1"
+                )
+        for name in ("min_duration_s", "max_gap_s", "rescue_s"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ConfigError(
+                    f"{name} is {value:g} s: durations are 0 s or more"
+                )
+        if self.method not in ("peaks", "published"):
+            raise ConfigError(
+                f"decoding method {self.method!r} is unknown: choose peaks "
+                "or published"
+            )
+
+    def settings(self) -> dict:
+        """Settings as a plain dictionary."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def __call__(self, posteriors: FramePosteriors) -> NoteSequence:
+        """Melody of frame posteriors.
+
+        Arguments
+        ---------
+        posteriors : FramePosteriors
+
+        Returns
+        -------
+        NoteSequence
+        """
+        settings = self.settings()
+        if settings.pop("method") == "peaks":
+            return decode(posteriors, **settings)
+        pitch = posteriors.low + np.argmax(posteriors.pitch, axis=1)
+        rows = decode_published(
+            posteriors.onset,
+            posteriors.silence,
+            pitch,
+            FRAME_RATE,
+            self.onset_threshold,
+            self.silence_threshold,
+        )
+        half = 0.5 * FRAME_S  # its frame i stands at i x 20 ms
+        return NoteSequence(
+            Note(on + half, off + half, midi) for on, off, midi in rows
+        )
+
+
+def label_published(notes, count, frame_rate=49.8):
+    """Frame labels by the published rule, without its loop.
+
+    Frame i stands at i / frame_rate seconds. The onset frame of a note is the
+    first one within half a frame of the onset, its offset frame the first one
+    within half a frame of the offset; the latter carries the silence bit and
+    the note's pitch. Octaves are counted from MIDI 36 and clipped to four.
+    The result equals the published loop for sorted notes without overlaps
+    whose onset and offset fall on different frames; the loop never closes a
+    shorter note.
+
+    Arguments
+    ---------
+    notes : sequence of (onset, offset, midi)
+        Seconds and MIDI numbers, sorted; fractions of a semitone are cut off.
+    count : int
+        Number of frames.
+    frame_rate : float
+        Frames per second. Default: 49.8.
+
+    Returns
+    -------
+    np.ndarray (count, 4) int64
+        Onset, silence, octave (4 = none), pitch class (12 = none).
+
+    Example
+    -------
+    >>> label_published([(0.02, 0.06, 61)], 5, 50).tolist()
+    [[0, 1, 4, 12], [1, 0, 2, 1], [0, 0, 2, 1], [0, 1, 2, 1], [0, 1, 4, 12]]
+    """
+    labels = np.tile(np.array([0, 1, 4, 12], dtype=np.int64), (count, 1))
+    if len(notes) == 0:
+        return labels
+    if isinstance(notes, NoteSequence):
+        notes = np.column_stack([notes.intervals, notes.midi])
+    rows = np.asarray(notes, dtype=np.float64)[:, :3]
+    midi = rows[:, 2].astype(np.int64)
+    octave = np.clip((midi - PUBLISHED_LOW) // 12, 0, PUBLISHED_OCTAVES - 1)
+    pitch_class = midi % 12
+    step = 1 / frame_rate
+    starts = _first_frame_near(rows[:, 0], step)
+    stops = _first_frame_near(rows[:, 1], step)
+
+    frames = np.arange(count)
+    owner = np.searchsorted(starts, frames, side="right") - 1
+    sung = (owner >= 0) & (frames <= stops[owner])
+    voiced = sung & (frames < stops[owner])
+    labels[sung, 2] = octave[owner[sung]]
+    labels[sung, 3] = pitch_class[owner[sung]]
+    labels[voiced, 1] = 0
+    inside = starts[starts < count]
+    labels[inside, 0] = 1
+    labels[inside, 1] = 0
+    return labels
+
+
+def _first_frame_near(times, step):
+    """First frame i with |i step - t| <= step / 2, in floating point."""
+    guess = np.rint(times / step).astype(np.int64)
+    candidates = guess[:, None] + np.arange(-1, 2)
+    near = np.abs(candidates * step - times[:, None]) <= step / 2
+    near &= candidates >= 0
+    return candidates[np.arange(len(times)), np.argmax(near, axis=1)]
+
+
+def decode_published(
+    onset,
+    silence,
+    pitch,
+    frame_rate=49.8,
+    onset_threshold=0.4,
+    silence_threshold=0.5,
+):
+    """Notes by the published greedy rule, without its loop.
+
+    An onset is a frame at or above the threshold that is the maximum of the
+    frames from three before to three after it, where the last frame of the
+    song is never looked at. A note ends at the next onset, at the first frame
+    at or above the silence threshold, or with the song; it has the most
+    frequent pitch of its voiced frames (the lowest of equals) and is dropped
+    without one.
+
+    Arguments
+    ---------
+    onset, silence : np.ndarray (frames,)
+        Probabilities.
+    pitch : np.ndarray (frames,) int
+        MIDI number per frame, or -1 where octave or pitch class say "none".
+    frame_rate : float
+        Frames per second. Default: 49.8.
+    onset_threshold, silence_threshold : float
+        Default: 0.4 and 0.5.
+
+    Returns
+    -------
+    list of (float, float, int)
+        Onset and offset in seconds, MIDI number.
+
+    Example
+    -------
+    >>> decode_published(
+    ...     np.array([0, 0.9, 0, 0, 0]),
+    ...     np.array([1, 0, 0, 1, 1.0]),
+    ...     np.array([-1, 60, 60, -1, -1]),
+    ...     frame_rate=50,
+    ... )
+    [(0.02, 0.06, 60)]
+    """
+    onset, silence = np.asarray(onset), np.asarray(silence)
+    pitch = np.asarray(pitch, dtype=np.int64)
+    count = len(onset)
+    if count == 0:
+        return []
+    seen = np.pad(
+        onset[:-1].astype(np.float64), (3, 4), constant_values=-np.inf
+    )
+    windows = np.lib.stride_tricks.sliding_window_view(seen, 7)
+    highest = windows.max(axis=1)
+    is_onset = (onset >= onset_threshold) & (onset == highest)
+    starts = np.flatnonzero(is_onset)
+    if len(starts) == 0:
+        return []
+    quiet = np.append(
+        np.flatnonzero((silence >= silence_threshold) & ~is_onset), count
+    )
+    ends = quiet[np.searchsorted(quiet, starts)]
+    ends = np.minimum(ends, np.append(starts[1:], count))
+
+    # Votes: one histogram of pitches per note, over its voiced frames.
+    owner = np.searchsorted(starts, np.arange(count), side="right") - 1
+    votes = (owner >= 0) & (np.arange(count) < ends[owner]) & (pitch >= 0)
+    width = 128
+    histogram = np.bincount(
+        owner[votes] * width + pitch[votes], minlength=len(starts) * width
+    ).reshape(-1, width)
+    voiced = histogram.any(axis=1)
+    midi = histogram.argmax(axis=1)
+    ends = np.minimum(ends, count - 1)
+    return [
+        (start / frame_rate, end / frame_rate, note)
+        for start, end, note in zip(
+            starts[voiced].tolist(),
+            ends[voiced].tolist(),
+            midi[voiced].tolist(),
+            strict=True,
+        )
+        if end > start
+    ]

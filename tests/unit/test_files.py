@@ -1,0 +1,167 @@
+"""Outputs appear complete or not at all."""
+
+import errno
+import os
+
+import pytest
+
+from speechbrain_ext.errors import OutputError
+from speechbrain_ext.files import atomic_folder, atomic_path
+
+
+def names(folder):
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_file_appears_when_the_block_ends(tmp_path):
+    with atomic_path(tmp_path / "a.mid") as temporary:
+        temporary.write_bytes(b"1")
+        assert temporary.suffix == ".mid"
+        assert temporary.parent == tmp_path
+        assert not (tmp_path / "a.mid").exists()
+    assert names(tmp_path) == ["a.mid"]
+    assert (tmp_path / "a.mid").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_nothing_stays_when_the_block_fails(tmp_path, error):
+    with pytest.raises(error), atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
+        raise error
+    assert names(tmp_path) == []
+
+
+def test_old_file_survives_a_failure(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(ValueError), atomic_path(path, overwrite=True) as new:
+        new.write_text("half")
+        raise ValueError
+    assert names(tmp_path) == ["a.txt"]
+    assert path.read_text() == "old"
+
+
+def test_overwriting_needs_permission(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(OutputError, match="a.txt: exists already"):
+        with atomic_path(path):
+            raise AssertionError("the block must not start")
+    assert path.read_text() == "old"
+    with atomic_path(path, overwrite=True) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+
+
+def test_file_made_by_somebody_else_meanwhile_is_kept(tmp_path):
+    path = tmp_path / "a.txt"
+    with pytest.raises(OutputError, match="exists already"):
+        with atomic_path(path) as temporary:
+            temporary.write_text("ours")
+            path.write_text("theirs")
+    assert names(tmp_path) == ["a.txt"]
+    assert path.read_text() == "theirs"
+
+
+def test_link_is_kept_and_its_target_written(tmp_path):
+    (tmp_path / "real.txt").write_text("old")
+    link = tmp_path / "link.txt"
+    link.symlink_to("real.txt")
+    with atomic_path(link, overwrite=True) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink()
+    assert (tmp_path / "real.txt").read_text() == "new"
+
+
+def test_permissions_follow_the_umask(tmp_path):
+    old = os.umask(0o027)
+    try:
+        with atomic_path(tmp_path / "a.txt") as temporary:
+            temporary.write_text("x")
+    finally:
+        os.umask(old)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none/a.txt", "none does not exist: create it first"),
+        ("folder", "is a folder"),
+        ("file/a.txt", "file does not exist"),
+        ("x" * 300 + ".txt", "xxx"),
+        ("a\0b", "not a usable path"),
+    ],
+)
+def test_impossible_targets(tmp_path, name, message):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=message) as caught:
+        with atomic_path(tmp_path / name, overwrite=True):
+            raise AssertionError("the block must not start")
+    assert "\n" not in str(caught.value)
+    assert names(tmp_path) == ["file", "folder"]
+
+
+def test_devices_are_not_replaced():
+    with pytest.raises(OutputError, match="not an ordinary file"):
+        with atomic_path("/dev/null", overwrite=True):
+            raise AssertionError("the block must not start")
+
+
+def test_folder_without_permission(tmp_path, monkeypatch):
+    # Root may write everywhere, so the system's answer is simulated.
+    def deny(*args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", deny)
+    with pytest.raises(OutputError, match="Permission denied"):
+        with atomic_path(tmp_path / "a.txt"):
+            raise AssertionError("the block must not start")
+
+
+def test_full_disk(tmp_path):
+    with pytest.raises(OutputError, match="No space left"):
+        with atomic_path(tmp_path / "a.txt"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert names(tmp_path) == []
+
+
+def test_other_faults_of_the_block_keep_their_class(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        with atomic_path(tmp_path / "a.txt"):
+            open(tmp_path / "missing")  # noqa: SIM115
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_folder_appears_when_the_block_ends(tmp_path, exists):
+    path = tmp_path / "corpus"
+    if exists:
+        path.mkdir()
+    with atomic_folder(path) as temporary:
+        (temporary / "a").write_text("1")
+        assert not exists or names(path) == []
+    assert names(tmp_path) == ["corpus"]
+    assert names(path) == ["a"]
+
+
+def test_folder_with_content_or_a_file_is_kept(tmp_path):
+    path = tmp_path / "corpus"
+    path.mkdir()
+    (path / "mine").write_text("1")
+    with pytest.raises(OutputError, match="holds mine"), atomic_folder(path):
+        raise AssertionError("the block must not start")
+    with pytest.raises(OutputError, match="is a file"):
+        with atomic_folder(path / "mine"):
+            raise AssertionError("the block must not start")
+    with pytest.raises(OutputError, match="does not exist"):
+        with atomic_folder(tmp_path / "a" / "b"):
+            raise AssertionError("the block must not start")
+    assert names(path) == ["mine"]
+
+
+def test_no_folder_stays_when_the_block_fails(tmp_path):
+    with pytest.raises(ValueError), atomic_folder(tmp_path / "x") as temporary:
+        (temporary / "a").write_text("1")
+        raise ValueError
+    assert names(tmp_path) == []
