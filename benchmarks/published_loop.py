@@ -62,7 +62,9 @@ def label_loop(notes, n_frames, frame_rate):
     4. Otherwise: a voiced frame of the current note.
 
     Not well defined, and kept: a note whose offset is nearest to the frame of
-    its onset never ends; of overlapping notes the second onset is lost;
+    its onset never ends, nor does one whose offset lies midway between two
+    frames if rounding puts it beyond d / 2 of both (an onset there is lost
+    likewise); of overlapping notes the second onset is lost;
     pitches outside MIDI 36 to 83 fold into the outer octaves; fractions are
     cut off. The published code fails without notes; here all is silence.
 

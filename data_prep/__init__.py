@@ -1,87 +1,54 @@
 """Corpora on disk to manifests: one module per corpus, one schema for all.
 
-    >>> sorted(CORPORA)
-    ['ismir2014', 'minisinging', 'mir_st500', 'n20emv2', 'tonas', 'vocadito']
-
 `prepare` is what `singbrain prepare CORPUS DATA_DIR OUT_DIR` calls.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from inspect import signature
 from typing import NamedTuple
 
+from data_prep import ismir2014, mir_st500, n20emv2, tonas, vocadito
 from speechbrain_ext.errors import ConfigError
 
 
 class Entry(NamedTuple):
-    """Where to find a corpus.
+    """One corpus of the registry.
 
     Arguments
     ---------
-    module : str
-        The module that prepares it.
+    prepare : callable
+        `prepare(data_folder, output_folder, segment_s, ...) -> Summary`.
+    download : callable
+        `download(data_folder)`; raises an error that says how to get the
+        corpus where it is not public.
     license : str
-        Short name of its licence.
+        Short name of the licence.
     url : str
-        Where it is described or can be had.
-    downloads : bool
-        Whether `download` fetches it; else that says how to get it.
+        Where the corpus is described or can be had.
     """
 
-    module: str
+    prepare: Callable
+    download: Callable
     license: str
     url: str
-    downloads: bool
-
-    @property
-    def prepare(self) -> Callable:
-        """The function `prepare_<corpus>`; imports the module."""
-        return self._function("prepare")
-
-    @property
-    def download(self) -> Callable:
-        """The function `download_<corpus>`; imports the module."""
-        return self._function("download")
-
-    def _function(self, what: str) -> Callable:
-        name = self.module.rpartition(".")[2]
-        return getattr(import_module(self.module), f"{what}_{name}")
 
 
-CORPORA = {
-    "mir_st500": Entry(
-        "data_prep.mir_st500",
-        "unstated",
-        "https://github.com/york135/singing_transcription_ICASSP2021",
-        False,
-    ),
-    "tonas": Entry(
-        "data_prep.tonas",
-        "TONAS terms",
-        "https://zenodo.org/records/1290722",
-        False,
-    ),
-    "ismir2014": Entry(
-        "data_prep.ismir2014",
-        "ISMIR2014 terms",
-        "http://www.atic.uma.es/ismir2014singing",
-        False,
-    ),
-    "n20emv2": Entry(
-        "data_prep.n20emv2",
-        "CC BY-SA 4.0",
-        "https://zenodo.org/records/10814703",
-        True,
-    ),
-    "vocadito": Entry(
-        "data_prep.vocadito",
-        "CC BY 4.0",
-        "https://zenodo.org/records/5578807",
-        True,
-    ),
+def _entry(module) -> Entry:
+    """Registry entry of a corpus module."""
+    corpus = module.CORPUS
+    return Entry(
+        getattr(module, f"prepare_{corpus.name}"),
+        getattr(module, f"download_{corpus.name}"),
+        corpus.license,
+        corpus.url,
+    )
+
+
+CORPORA: dict[str, Entry] = {
+    module.CORPUS.name: _entry(module)
+    for module in (mir_st500, n20emv2, tonas, ismir2014, vocadito)
 }
 
 
@@ -110,13 +77,16 @@ def prepare(name: str, data_dir, out_dir, **options):
         If the corpus or an option is unknown.
     SingBrainError
         As the corpus's own function.
+
+    Example
+    -------
+    >>> prepare("mirst", "corpus", "manifests")
+    Traceback (most recent call last):
+    speechbrain_ext.errors.ConfigError: unknown corpus mirst: use one of \
+mir_st500, n20emv2, tonas, ismir2014, vocadito
     """
-    function = _entry(name).prepare
-    known = [
-        key
-        for key in signature(function).parameters
-        if key not in ("data_folder", "output_folder")
-    ]
+    function = _find(name).prepare
+    known = list(signature(function).parameters)[2:]
     for key in options:
         if key not in known:
             raise ConfigError(
@@ -148,14 +118,16 @@ def download(name: str, data_dir):
         If it is not public: with the way to get it.
     DependencyError
         If the site cannot be reached or sends a damaged file.
+    OutputError
+        If the folder cannot be written.
     """
-    return _entry(name).download(data_dir)
+    return _find(name).download(data_dir)
 
 
-def _entry(name: str) -> Entry:
-    """Entry of a corpus."""
+def _find(name: str) -> Entry:
+    """Look a corpus up."""
     if name not in CORPORA:
         raise ConfigError(
-            f"unknown corpus {name}: use one of {', '.join(sorted(CORPORA))}"
+            f"unknown corpus {name}: use one of {', '.join(CORPORA)}"
         )
     return CORPORA[name]

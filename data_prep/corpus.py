@@ -160,9 +160,7 @@ def held_out(song_ids: Iterable[str], share: float = 0.1) -> set[str]:
     >>> len(held_out(map(str, range(40)))), len(held_out("ab")), held_out("a")
     (4, 1, set())
     """
-    ranked = sorted(
-        song_ids, key=lambda s: hashlib.sha256(s.encode()).digest()
-    )
+    ranked = sorted(song_ids, key=lambda s: hashlib.sha256(s.encode()).digest())
     if len(ranked) < 2:
         return set()
     return set(ranked[: max(1, round(share * len(ranked)))])
@@ -626,7 +624,9 @@ def _work(
     else:
         from joblib import Parallel, delayed
 
-        results = Parallel(n_jobs=n_jobs)(delayed(_check_song)(*j) for j in jobs)
+        results = Parallel(n_jobs=n_jobs)(
+            delayed(_check_song)(*j) for j in jobs
+        )
     rows, cut, dropped, late, silent = [], {}, {}, {}, []
     for song, result in zip(songs, results, strict=True):
         if isinstance(result, SingBrainError):
@@ -652,7 +652,9 @@ def _work(
         if counts
     ]
     if silent:
-        remarks.append(f"{len(silent)} songs have no notes: {', '.join(silent)}")
+        remarks.append(
+            f"{len(silent)} songs have no notes: {', '.join(silent)}"
+        )
     return rows, remarks
 
 

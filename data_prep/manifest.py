@@ -474,8 +474,14 @@ class Summary:
 
         Example
         -------
-        >>> print(Summary("toy", {"test": SplitSummary(2, 9, 0.0125, 31, 0)},
-        ...               "CC BY 4.0", "Ito, 2020").table())
+        >>> print(
+        ...     Summary(
+        ...         "toy",
+        ...         {"test": SplitSummary(2, 9, 0.0125, 31, 0)},
+        ...         "CC BY 4.0",
+        ...         "Ito, 2020",
+        ...     ).table()
+        ... )
         toy
         split    songs  segments    hours     notes  singers
         test         2         9     0.01        31        ?

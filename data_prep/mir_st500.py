@@ -163,8 +163,10 @@ def _list(folder: Path, valid_songs, medium: str):
                     if (wav := find_audio(song, *stems))
                 }
                 if media:
-                    _check_place(song, split, found.get(song.name))
-                    found[song.name] = split, media
+                    # Voices and mixtures may lie in two trees.
+                    _, others = found.get(song.name, (split, {}))
+                    _check_place(song, split, others.keys() & media.keys())
+                    found[song.name] = split, others | media
     heard = [song for song, (_, media) in found.items() if medium in media]
     layout = f"{folder}/train/<song>/{NAMES[medium][0]}.wav"
     if not heard and found:
@@ -207,13 +209,8 @@ def _number(song: str) -> int:
     return int(song) if song.isascii() and song.isdigit() else 0
 
 
-def _check_place(song: Path, split: str, earlier) -> None:
-    """Refuse a song in two places or in the wrong one."""
-    if earlier:
-        raise ManifestError(
-            f"{song}: song {song.name} is there twice, also in "
-            f"{next(iter(earlier[1].values())).parent}: remove one"
-        )
+def _check_place(song: Path, split: str, again) -> None:
+    """Refuse a song in the wrong place, or with audio found before."""
     number = _number(song.name)
     if 1 <= number <= LAST_TEST:
         published = "train" if number <= LAST_TRAIN else "test"
@@ -222,3 +219,8 @@ def _check_place(song: Path, split: str, earlier) -> None:
                 f"{song}: lies in {split}, but songs 1 to {LAST_TRAIN} are "
                 "for training and the others for testing: move it"
             )
+    if again:
+        raise ManifestError(
+            f"{song}: the {min(again)} of song {song.name} are in another "
+            "folder of the corpus, too: remove one"
+        )

@@ -34,8 +34,8 @@ from data_prep.corpus import (
     read_annotations,
     subfolders,
 )
-from data_prep.download import zenodo
 from data_prep.manifest import SPLITS, Summary
+from data_prep.zenodo import fetch_record
 from speechbrain_ext.errors import ManifestError
 
 CORPUS = Corpus(
@@ -121,7 +121,7 @@ def download_n20emv2(data_folder) -> Path:
     OutputError
         If the folder cannot be written.
     """
-    return zenodo("10814703", data_folder, patterns=("*.zip", "*.json"))
+    return fetch_record("10814703", data_folder, patterns=("*.zip", "*.json"))
 
 
 def _list(folder: Path):

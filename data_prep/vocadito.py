@@ -32,8 +32,8 @@ from data_prep.corpus import (
     prepare_songs,
     read_rows,
 )
-from data_prep.download import zenodo
 from data_prep.manifest import Summary
+from data_prep.zenodo import fetch_record
 from speechbrain_ext.errors import ConfigError, ManifestError, NoteError
 from speechbrain_ext.notes import hz_to_midi
 
@@ -129,7 +129,7 @@ def download_vocadito(data_folder) -> Path:
     OutputError
         If the folder cannot be written.
     """
-    return zenodo("5578807", data_folder, patterns=("vocadito.zip",))
+    return fetch_record("5578807", data_folder, patterns=("vocadito.zip",))
 
 
 def _list(folder: Path, annotator: str):

@@ -8,6 +8,7 @@ for any number of workers or processes.
 
 import zlib
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -159,6 +160,63 @@ def coloured_noise(samples: int, slope: float, seed: int) -> np.ndarray:
     return (noise / np.sqrt(np.mean(noise**2) + 1e-12)).astype(np.float32)
 
 
+def corpora_rows(folders, output_folder, segment_s, n_jobs=1, synthetic=None):
+    """Prepare corpora and read their manifests.
+
+    Arguments
+    ---------
+    folders : dict of str to str
+        Corpus names of `data_prep.CORPORA` and their folders; corpora whose
+        folder is None are left out.
+    output_folder : str or Path
+        Manifests go to `output_folder/manifests/<corpus>`.
+    segment_s : float
+        Length of a segment in seconds.
+    n_jobs : int
+        Processes. Default: 1.
+    synthetic : dict of str to dict, optional
+        MiniSinging is first written in the layouts of these corpora, with
+        these options, see `data_prep.minisinging.LAYOUTS`.
+
+    Returns
+    -------
+    dict of str to dict of str to list
+        Rows by corpus and split ("train", "valid", "test").
+    """
+    from speechbrain.utils.distributed import run_on_main
+
+    from data_prep import prepare
+    from data_prep.manifest import read_manifest
+
+    folders = {k: folder for k, folder in folders.items() if folder}
+    manifests = Path(output_folder) / "manifests"
+
+    def write():
+        for corpus, options in (synthetic or {}).items():
+            from data_prep.minisinging import LAYOUTS
+
+            LAYOUTS[corpus](folders[corpus], n_jobs=n_jobs, **options)
+        for corpus, folder in folders.items():
+            summary = prepare(
+                corpus,
+                folder,
+                manifests / corpus,
+                segment_s=segment_s,
+                n_jobs=n_jobs,
+                overwrite=True,
+            )
+            print(summary.table())
+
+    run_on_main(write)
+    return {
+        corpus: {
+            file.stem: read_manifest(file, folder)
+            for file in sorted((manifests / corpus).glob("*.csv"))
+        }
+        for corpus, folder in folders.items()
+    }
+
+
 def transcription_dataset(
     rows,
     seed=0,
@@ -198,9 +256,10 @@ def transcription_dataset(
     ManifestError
         If there are no rows.
     """
-    from data_prep.manifest import dataset_rows
     from speechbrain.dataio.dataset import DynamicItemDataset
     from speechbrain.utils.data_pipeline import provides, takes
+
+    from data_prep.manifest import dataset_rows
 
     if not rows:
         raise ManifestError(

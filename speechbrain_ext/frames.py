@@ -301,7 +301,8 @@ def onset_peaks(onset: np.ndarray, threshold: float) -> np.ndarray:
 
     Example
     -------
-    >>> onset_peaks(np.array([0, 0.6, 0.9, 0.9, 0.9, 0.2, 0, 0.5]), 0.4).tolist()
+    >>> onset = np.array([0, 0.6, 0.9, 0.9, 0.9, 0.2, 0, 0.5])
+    >>> onset_peaks(onset, 0.4).tolist()
     [2, 7]
     """
     reach = MIN_ONSET_DISTANCE - 1

@@ -185,11 +185,11 @@ def _run(main, arguments):
     import torch
     from speechbrain.utils.distributed import ddp_init_group
 
+    if not torch.cuda.is_available():
+        arguments = [*arguments, "--distributed_backend", "gloo"]
     file, run_opts, overrides = sb.parse_arguments(arguments)
     # Subnormal numbers slow recurrent layers down tenfold on some CPUs.
     torch.set_flush_denormal(True)
-    if not torch.cuda.is_available():
-        run_opts["distributed_backend"] = "gloo"
     ddp_init_group(run_opts)
     text = compose(file, overrides)
     hparams = load(file, overrides)

@@ -30,9 +30,6 @@ def pytest_addoption(parser):
 
 def pytest_configure():
     torch.set_num_threads(1 if IN_WORKER else min(2, os.cpu_count() or 1))
-    # Decaying filters and envelopes end in numbers too small to be normal,
-    # which some processors compute a hundred times slower.
-    torch.set_flush_denormal(True)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -10,9 +10,27 @@
 | `room` | reverberation, microphone, noise |
 | `clip` | all of them together: `render_clip`, `render_song` |
 | `training` | an endless stream of training clips |
+| `corpus` | folders in the layouts of real corpora |
 """
 
-from data_prep.minisinging.clip import Clip, render_clip
+from data_prep.minisinging.clip import Clip, render_clip, render_song
+from data_prep.minisinging.corpus import (
+    LAYOUTS,
+    as_ismir2014,
+    as_mir_st500,
+    as_n20emv2,
+    as_tonas,
+)
 from data_prep.minisinging.training import training_clip
 
-__all__ = ["Clip", "render_clip", "training_clip"]
+__all__ = [
+    "LAYOUTS",
+    "Clip",
+    "as_ismir2014",
+    "as_mir_st500",
+    "as_n20emv2",
+    "as_tonas",
+    "render_clip",
+    "render_song",
+    "training_clip",
+]

@@ -72,9 +72,7 @@ class _Instrument:
         self.tables = {}
         decay = TIMBRES[timbre][2]
         self.decay = decay * rng.uniform(0.5, 2.0)
-        self.detune = (
-            rng.uniform(1.001, 1.008) if rng.uniform() < 0.35 else 0.0
-        )
+        self.detune = rng.uniform(1.001, 1.008) if rng.uniform() < 0.35 else 0.0
 
     def play(self, start_s, stop_s, midi, level):
         """Add one note; seconds, MIDI number, amplitude."""
@@ -104,9 +102,7 @@ def _chords(rng, score, sample_rate, n_samples):
         levels = rng.uniform(0.6, 1.0, 64)
         if pattern == "held":
             for k, midi in enumerate(chord.midi):
-                player.play(
-                    chord.onset, chord.offset, midi + octave, levels[k]
-                )
+                player.play(chord.onset, chord.offset, midi + octave, levels[k])
             continue
         step = score.beat_s / (2 if pattern == "arpeggio" else 1)
         time = chord.onset + (0.5 * step if pattern == "offbeat" else 0.0)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import fft as sfft
+from scipy.signal import fftconvolve
 
 from data_prep.minisinging import room
 from data_prep.minisinging.band import play_band
 from data_prep.minisinging.score import Score, draw_score
 from data_prep.minisinging.singer import Singer, draw_singer
 from data_prep.minisinging.voice import CONTROL_RATE, sing
+from speechbrain_ext.errors import ConfigError
 from speechbrain_ext.notes import NoteSequence
 
 F0_HOP_S = 0.01
 
+# How often a second singer belongs to the band.
+BACKING_CHANCE = 0.12
+
 # One stream of random numbers for each part, so that switching one part off
 # leaves the others as they are.
-_SINGER, _SCORE, _VOICE, _BAND, _ROOM, _NOISE, _LEVEL = range(7)
+_SINGER, _SCORE, _VOICE, _BAND, _ROOM, _NOISE, _LEVEL, _BACKING = range(8)
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,8 @@ class Clip:
     voice : np.ndarray (samples,)
         Singing as the microphone hears it, float32.
     stems : dict of str to np.ndarray (samples,)
-        The other sounds: `chords`, `bass`, `drums`, `melody`, `noise`.
+        The other sounds: `chords`, `bass`, `drums`, `melody`, `backing`
+        (a second singer, softer, whose notes are not annotated), `noise`.
     mix : np.ndarray (samples,)
         Sum of voice and stems; its peak is at most 1.
     notes : NoteSequence
@@ -87,6 +93,22 @@ def _in_range(rng, value):
     return float(rng.uniform(low, high))
 
 
+def _backing(rng, score, n_samples, sample_rate):
+    """A second singer in unison, octaves or harmony, 7 to 22 dB down."""
+    shift = int(rng.choice([0, 0, 3, 4, 5, 7, 12, -12, -5]))
+    notes = tuple(replace(n, midi=n.midi + shift) for n in score.notes)
+    singer = draw_singer(rng, "backing")
+    sung = sing(
+        replace(score, notes=notes), singer, rng, n_samples, sample_rate
+    )
+    wav = sung.wav
+    if rng.uniform() < 0.7:
+        wav = fftconvolve(wav, room.draw_room(rng, sample_rate))[:n_samples]
+    power = np.sqrt(np.mean(wav**2)) + 1e-9
+    level = 10 ** (rng.uniform(-22, -7) / 20)
+    return (wav * (level / power)).astype(np.float32)
+
+
 def render_clip(
     seed,
     duration_s=8.0,
@@ -97,6 +119,7 @@ def render_clip(
     noise_db=None,
     reverb=True,
     band=True,
+    manner="song",
     sample_rate=16000,
 ) -> Clip:
     """Render one clip.
@@ -121,8 +144,10 @@ def render_clip(
         Whether there may be a room; default: True.
     band : bool, optional
         Whether there is an accompaniment; default: True.
+    manner : str, optional
+        song (default) or flamenco, see `draw_score`.
     sample_rate : int, optional
-        Samples per second; default: 16000.
+        Samples per second, at least 8000; default: 16000.
 
     Returns
     -------
@@ -130,8 +155,9 @@ def render_clip(
 
     Raises
     ------
-    ValueError
-        If the duration is too short.
+    ConfigError
+        If the duration or the sample rate is too small, or `style`,
+        `voice_type` or `manner` is unknown.
 
     Example
     -------
@@ -142,16 +168,23 @@ def render_clip(
     True
     """
     if not duration_s >= 0.5:
-        raise ValueError(
+        raise ConfigError(
             f"a clip of {duration_s} s is too short: take at least 0.5 s"
         )
+    if sample_rate < 8000:
+        raise ConfigError(
+            f"a sample rate of {sample_rate} Hz is too low for a voice: take "
+            "at least 8000 Hz"
+        )
     seed = _seed(seed)
-    rngs = [np.random.default_rng([*seed, 7919, k]) for k in range(7)]
+    rngs = [np.random.default_rng([*seed, 7919, k]) for k in range(8)]
     n = int(round(duration_s * sample_rate))
     if singer is None:
         name = "-".join(str(s) for s in seed)
         singer = draw_singer(rngs[_SINGER], name, style, voice_type)
-    score = draw_score(rngs[_SCORE], duration_s, singer.low, singer.high)
+    score = draw_score(
+        rngs[_SCORE], duration_s, singer.low, singer.high, manner
+    )
     sung = sing(score, singer, rngs[_VOICE], n, sample_rate)
 
     voice = sung.wav
@@ -178,6 +211,10 @@ def render_clip(
         gain = np.float32(10 ** (-ratio / 20))
         stems = play_band(score, rngs[_BAND], n, sample_rate)
         stems = {name: track * gain for name, track in stems.items()}
+        rng = rngs[_BACKING]
+        if rng.uniform() < BACKING_CHANCE:
+            stems["backing"] = _backing(rng, score, n, sample_rate)
+        rng = rngs[_LEVEL]
     if noise_db is not False:
         level = _in_range(rng, (10.0, 60.0) if noise_db is None else noise_db)
         stems["noise"] = room.draw_noise(rngs[_NOISE], n, sample_rate)
@@ -187,9 +224,7 @@ def render_clip(
     for track in stems.values():
         track -= track.mean()
     mix = voice + sum(stems.values()) if stems else voice.copy()
-    peak = max(
-        float(np.abs(x).max()) for x in (mix, voice, *stems.values())
-    )
+    peak = max(float(np.abs(x).max()) for x in (mix, voice, *stems.values()))
     loudness = 10 ** (rng.uniform(-30, -14) / 20)
     gain = np.float32(min(loudness, 0.98 / max(peak, 1e-9)))
     voice = voice * gain
@@ -214,3 +249,40 @@ def render_clip(
         score=score,
         seed=seed,
     )
+
+
+def render_song(seed, duration_s=60.0, **options) -> Clip:
+    """Render a whole song: one singer, one band, one room.
+
+    Longer than a clip, with passages in which the band plays alone.
+
+    Arguments
+    ---------
+    seed : int or sequence of int
+        The same seed gives the same song, bit for bit.
+    duration_s : float, optional
+        Length in seconds, more than 20; default: 60.
+    **options
+        As in `render_clip`.
+
+    Returns
+    -------
+    Clip
+
+    Raises
+    ------
+    ConfigError
+        If the song is not longer than 20 s, or as in `render_clip`.
+
+    Example
+    -------
+    >>> song = render_song(1, 21.0, band=False, noise_db=False)
+    >>> list(song.stems), song.duration
+    ([], 21.0)
+    """
+    if not duration_s > 20:
+        raise ConfigError(
+            f"a song of {duration_s:g} s is too short: take more than 20 s, "
+            "or render a clip"
+        )
+    return render_clip(seed, duration_s, **options)

@@ -74,8 +74,8 @@ def draw_microphone(rng, freqs):
     response = 10 ** (np.clip(curve, -10, 10) / 20)
     ratio = (np.maximum(freqs, 1e-3) / low) ** 4
     response = response * ratio / (1 + ratio)
-    if rng.uniform() < 0.3:
-        high = rng.uniform(2800, freqs[-1])
+    if rng.uniform() < 0.25:
+        high = rng.uniform(3200, freqs[-1])
         response /= 1 + (freqs / high) ** rng.choice([4, 8, 24])
     response[freqs < 15] = 0
     bend = rng.uniform(0.2, 2.5) * np.pi
@@ -168,5 +168,7 @@ def compress(wav, sample_rate, amount):
     level = np.sqrt(np.convolve(power, window / window.sum(), "same"))
     reference = np.sqrt(np.mean(power)) + 1e-9
     gain = (np.maximum(level, 0.1 * reference) / reference) ** -amount
-    smooth = np.interp(np.arange(len(wav)), (np.arange(count) + 0.5) * hop, gain)
+    smooth = np.interp(
+        np.arange(len(wav)), (np.arange(count) + 0.5) * hop, gain
+    )
     return (wav * smooth).astype(np.float32)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.minisinging.lexicon import Syllable, lexicon
+from speechbrain_ext.errors import ConfigError
 
 SCALES = {
     "major": (0, 2, 4, 5, 7, 9, 11),
@@ -20,9 +21,7 @@ _SCALE_WEIGHTS = (0.36, 0.26, 0.14, 0.10, 0.06, 0.08)
 
 # Steps on the scale and how often they occur.
 _STEPS = np.array([0, 1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 7, -7])
-_STEP_WEIGHTS = np.array(
-    [17, 20, 22, 10, 10, 5, 5, 3, 2.5, 1.5, 1, 1.5, 0.5]
-)
+_STEP_WEIGHTS = np.array([17, 20, 22, 10, 10, 5, 5, 3, 2.5, 1.5, 1, 1.5, 0.5])
 
 _BEATS = np.array([0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4])
 _BEAT_WEIGHTS = {
@@ -122,9 +121,7 @@ def _phrase(rng, pace, longest):
     if rng.uniform() < 0.6:
         beats[-1] = rng.choice([2, 3, 4])
     beats = np.minimum(beats, longest)
-    steps = rng.choice(
-        _STEPS, length, p=_STEP_WEIGHTS / _STEP_WEIGHTS.sum()
-    )
+    steps = rng.choice(_STEPS, length, p=_STEP_WEIGHTS / _STEP_WEIGHTS.sum())
     return beats, steps
 
 
@@ -158,7 +155,7 @@ def _lyrics(rng):
                 yield syllable, word.spelling, position == 0
 
 
-def draw_score(rng, duration_s, low, high, ornaments=0.04) -> Score:
+def draw_score(rng, duration_s, low, high, manner="song") -> Score:
     """Draw a melody that fits a range.
 
     Phrases of 2 to 12 notes are drawn and at times repeated, exactly or
@@ -173,12 +170,18 @@ def draw_score(rng, duration_s, low, high, ornaments=0.04) -> Score:
         Length in seconds; the last note ends before it.
     low, high : int
         Range of the singer in MIDI numbers.
-    ornaments : float, optional
-        Chance of a grace note; default: 0.04.
+    manner : str, optional
+        `song` (default), or `flamenco`: free rhythm, phrygian, many melismas
+        and grace notes.
 
     Returns
     -------
     Score
+
+    Raises
+    ------
+    ConfigError
+        If the manner is unknown.
 
     Example
     -------
@@ -188,7 +191,13 @@ def draw_score(rng, duration_s, low, high, ornaments=0.04) -> Score:
     >>> score.notes[-1].offset <= 8.0
     True
     """
-    scale = rng.choice(list(SCALES), p=_SCALE_WEIGHTS)
+    if manner not in ("song", "flamenco"):
+        raise ConfigError(
+            f"manner {manner!r} is not known: use song or flamenco"
+        )
+    scale = str(rng.choice(list(SCALES), p=_SCALE_WEIGHTS))
+    if manner == "flamenco":
+        scale = "phrygian"
     degrees = np.array(SCALES[scale])
     tonic = int(rng.integers(12))
     pitches = np.array(
@@ -202,9 +211,12 @@ def draw_score(rng, duration_s, low, high, ornaments=0.04) -> Score:
 
     pace = str(
         rng.choice(
-            ["slow", "medium", "fast", "free"], p=[0.14, 0.38, 0.32, 0.16]
+            ["slow", "medium", "fast", "free"], p=[0.10, 0.36, 0.38, 0.16]
         )
     )
+    ornaments = 0.04
+    if manner == "flamenco":
+        pace, ornaments = "free", 0.25
     beat_s = float(
         {
             "slow": rng.uniform(0.45, 0.95),
@@ -214,10 +226,12 @@ def draw_score(rng, duration_s, low, high, ornaments=0.04) -> Score:
         }[pace]
     )
     longest = max(1.0, rng.uniform(1.0, 4.0) / beat_s)
-    shortest_s = 0.085
+    shortest_s = 0.10
     gap_chance = rng.uniform(0.0, 0.7)
     rest_chance = rng.uniform(0.0, 0.15)
     melisma = 0.0 if rng.uniform() < 0.5 else rng.uniform(0.05, 0.5)
+    if manner == "flamenco":
+        melisma = rng.uniform(0.4, 0.75)
     rubato = 0.12 if pace == "free" else 0.0
     lyrics = _lyrics(rng)
 
@@ -240,7 +254,7 @@ def draw_score(rng, duration_s, low, high, ornaments=0.04) -> Score:
         draws = rng.uniform(size=(len(beats), 5))
         wobble = np.exp(rubato * rng.standard_normal(len(beats)))
         for k, (beat, step) in enumerate(zip(beats, steps, strict=True)):
-            length = max(beat * beat_s * wobble[k], shortest_s + 0.02)
+            length = max(beat * beat_s * wobble[k], shortest_s + 0.03)
             if place + step < 0 or place + step >= span:
                 step = -step
             place = int(np.clip(place + step, 0, span - 1))
@@ -276,8 +290,8 @@ def draw_score(rng, duration_s, low, high, ornaments=0.04) -> Score:
                 syllable, word, starts = previous = next(lyrics)
             notes.append(
                 ScoreNote(
-                    onset=time,
-                    offset=offset,
+                    onset=float(time),
+                    offset=float(offset),
                     midi=midi,
                     syllable=syllable,
                     word=word,
@@ -296,13 +310,19 @@ def draw_score(rng, duration_s, low, high, ornaments=0.04) -> Score:
             if done:
                 break
         # Breath or pause between phrases.
-        pause = rng.choice([0.0, 0.5, 1.0, 2.0, 4.0], p=[0.3, 0.36, 0.18, 0.12, 0.04])
-        time += pause * beat_s * (1.0 if pace != "free" else rng.uniform(0.5, 2))
+        pause = rng.choice(
+            [0.0, 0.5, 1.0, 2.0, 4.0], p=[0.3, 0.36, 0.18, 0.12, 0.04]
+        )
+        time += (
+            pause * beat_s * (1.0 if pace != "free" else rng.uniform(0.5, 2))
+        )
+        if duration_s > 20 and rng.uniform() < 0.06:
+            time += rng.uniform(2.0, 8.0)  # the band plays alone
         if time > duration_s - 0.3:
             done = True
 
     chords = _harmony(rng, duration_s, beat_s, tonic, degrees)
-    return Score(tuple(notes), chords, beat_s, tonic, str(scale))
+    return Score(tuple(notes), chords, beat_s, tonic, scale)
 
 
 def _harmony(rng, duration_s, beat_s, tonic, degrees):
@@ -323,8 +343,6 @@ def _harmony(rng, duration_s, beat_s, tonic, degrees):
             continue
         root = progression[k % len(progression)]
         tones = [root, root + 2, root + 4] + ([root + 6] if seventh else [])
-        midi = tuple(
-            tonic + int(degrees[t % 7]) + 12 * (t // 7) for t in tones
-        )
+        midi = tuple(tonic + int(degrees[t % 7]) + 12 * (t // 7) for t in tones)
         chords.append(Chord(start, stop, tonic + int(degrees[root]), midi))
     return tuple(chords)

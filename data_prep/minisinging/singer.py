@@ -6,23 +6,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from speechbrain_ext.errors import ConfigError
+
 # name, gender, lowest and highest comfortable MIDI note, tract factor range
 # (formants are multiplied by it; 1 is an adult male of average height), weight
 RANGES = (
     ("child", "child", 57, 79, (1.22, 1.42), 0.13),
-    ("soprano", "female", 59, 82, (1.10, 1.26), 0.20),
+    ("soprano", "female", 59, 81, (1.10, 1.26), 0.20),
     ("alto", "female", 53, 74, (1.05, 1.20), 0.25),
     ("tenor", "male", 47, 70, (0.94, 1.08), 0.22),
     ("baritone", "male", 42, 66, (0.89, 1.02), 0.13),
-    ("bass", "male", 37, 61, (0.83, 0.96), 0.07),
+    ("bass", "male", 38, 61, (0.83, 0.96), 0.07),
 )
 
 # How styles differ: weight, spread of pitch errors (semitones), chance of
 # vibrato, chance of a scoop, and the spread of note levels (dB).
 STYLES = {
-    "trained": (0.30, 0.08, 0.75, 0.25, 2.0),
-    "pop": (0.40, 0.13, 0.45, 0.50, 3.0),
-    "amateur": (0.30, 0.20, 0.25, 0.45, 3.5),
+    "trained": (0.30, 0.08, 0.80, 0.25, 2.0),
+    "pop": (0.40, 0.13, 0.50, 0.50, 3.0),
+    "amateur": (0.30, 0.20, 0.35, 0.45, 3.5),
 }
 
 
@@ -56,6 +58,8 @@ class Singer:
         Exponent of the falling source spectrum (amplitude ~ k ** -tilt).
     tilt_per_db : float
         How much the exponent falls for each dB of loudness.
+    floor_db : float
+        How far the valleys between the formants reach down.
     open_quotient : float
         Distance between the opening and the closing of the glottis, as a
         part of the period.
@@ -81,6 +85,8 @@ class Singer:
         Seconds before the vibrato starts.
     vibrato_am_db : float
         Level change that goes with the vibrato.
+    onset_bend : float
+        Semitones by which an ordinary note starts and ends lower.
     scoop_chance, fall_chance : float
         Shares of the notes that start from below and that fall at the end.
     glide_s : float
@@ -118,6 +124,7 @@ class Singer:
     singers_formant_db: float
     tilt: float
     tilt_per_db: float
+    floor_db: float
     open_quotient: float
     opening: float
     breathiness_db: float
@@ -133,6 +140,7 @@ class Singer:
     vibrato_depth: float
     vibrato_delay: float
     vibrato_am_db: float
+    onset_bend: float
     scoop_chance: float
     fall_chance: float
     glide_s: float
@@ -173,7 +181,7 @@ def draw_singer(rng, name="0", style=None, voice_type=None) -> Singer:
 
     Raises
     ------
-    ValueError
+    ConfigError
         If `style` or `voice_type` is not one of those above.
 
     Example
@@ -187,7 +195,7 @@ def draw_singer(rng, name="0", style=None, voice_type=None) -> Singer:
     if voice_type is not None:
         drawn = next((r for r in RANGES if r[0] == voice_type), None)
         if drawn is None:
-            raise ValueError(
+            raise ConfigError(
                 f"voice type {voice_type!r} is not one of "
                 f"{', '.join(r[0] for r in RANGES)}"
             )
@@ -196,14 +204,14 @@ def draw_singer(rng, name="0", style=None, voice_type=None) -> Singer:
     drawn = _choose(rng, names, [STYLES[n][0] for n in names])
     style = drawn if style is None else style
     if style not in STYLES:
-        raise ValueError(f"style {style!r} is not one of {', '.join(STYLES)}")
+        raise ConfigError(f"style {style!r} is not one of {', '.join(STYLES)}")
     _, error, vibrato, scoop, level_sd = STYLES[style]
     trained = style == "trained"
 
     tract = uniform(*tracts)
     fourth = 3400.0 * tract * uniform(0.94, 1.06)
     spacing = 1050.0 * tract * uniform(0.9, 1.1)
-    upper = tuple(fourth + spacing * k * uniform(0.95, 1.05) for k in range(5))
+    upper = tuple(fourth + spacing * k * uniform(0.95, 1.05) for k in range(14))
     shift = int(rng.integers(-2, 3))
     deep = uniform() < (0.35 if trained else 0.2)
     return Singer(
@@ -224,28 +232,30 @@ def draw_singer(rng, name="0", style=None, voice_type=None) -> Singer:
         ),
         tilt=uniform(0.05, 1.15),
         tilt_per_db=uniform(0.01, 0.06),
+        floor_db=uniform(-62, -40),
         open_quotient=uniform(0.35, 0.8),
         opening=uniform(0.0, 0.5),
         breathiness_db=uniform(-50, -19),
-        breath_db=uniform(-50, -22),
+        breath_db=uniform(-48, -20),
         jitter=float(np.exp(uniform(np.log(0.02), np.log(0.18)))),
         shimmer=uniform(0.01, 0.15),
         growl=uniform(0.05, 0.5) if uniform() < 0.08 else 0.0,
         tuning=normal(0, 0.12),
         pitch_error=error * uniform(0.6, 1.5),
-        drift=float(np.exp(uniform(np.log(0.04), np.log(0.40))))
+        drift=float(np.exp(uniform(np.log(0.06), np.log(0.55))))
         * (0.5 if trained else 1.0),
         vibrato_chance=float(np.clip(vibrato + normal(0, 0.2), 0, 1)),
         vibrato_rate=uniform(4.4, 7.2),
         vibrato_depth=uniform(0.4, 1.2) if deep else uniform(0.1, 0.6),
         vibrato_delay=uniform(0.05, 0.4),
         vibrato_am_db=uniform(0, 3),
+        onset_bend=max(0.0, uniform(-0.3, 1.2)),
         scoop_chance=float(np.clip(scoop + normal(0, 0.12), 0, 0.8)),
         fall_chance=uniform(0.0, 0.3),
         glide_s=uniform(0.04, 0.20),
         portamento=max(0.0, uniform(-0.05, 0.35)),
         overshoot=max(0.0, uniform(-0.1, 0.2)),
-        attack_s=uniform(0.008, 0.06),
+        attack_s=uniform(0.008, 0.08),
         release_s=uniform(0.02, 0.16),
         level_sd_db=level_sd * uniform(0.6, 1.4),
         legato_dip_db=max(0.0, uniform(-3, 7)),

@@ -6,10 +6,17 @@ import numpy as np
 from scipy import fft as sfft
 
 from data_prep.minisinging.clip import Clip, render_clip
+from speechbrain_ext.errors import ConfigError
 from speechbrain_ext.notes import NoteSequence
 
 # What the listener gets, and how often.
-DOMAINS = {"solo": 0.45, "noisy": 0.13, "mixture": 0.20, "separated": 0.22}
+DOMAINS = {
+    "solo": 0.43,
+    "noisy": 0.12,
+    "mixture": 0.20,
+    "separated": 0.20,
+    "instrumental": 0.05,
+}
 
 _STFT = 1024
 _HOP = 256
@@ -46,7 +53,9 @@ def separate_badly(clip: Clip, rng) -> np.ndarray:
         return sfft.rfft(view[::_HOP] * window, axis=1)
 
     mix = analyse(clip.mix)
-    voice = np.abs(analyse(clip.voice))
+    # A separator cannot tell the singer from the backing singer.
+    sung = clip.voice + clip.stems.get("backing", np.float32(0))
+    voice = np.abs(analyse(sung))
     power = np.float32(rng.uniform(0.8, 2.0))
     bias = np.float32(10 ** (rng.uniform(-12, 12) / 20))
     own = (bias * voice) ** power
@@ -80,14 +89,20 @@ def training_clip(
         Default: 16000.
     domain : str, optional
         solo (voice in a room, hardly any noise), noisy (3 to 30 dB above
-        noise), mixture (-3 to 20 dB above a band) or separated (a mixture
-        after an imperfect separation); drawn from `DOMAINS` by default.
+        noise), mixture (-3 to 20 dB above a band), separated (a mixture
+        after an imperfect separation) or instrumental (nobody sings: no
+        notes); drawn from `DOMAINS` by default.
 
     Returns
     -------
     wav : np.ndarray (samples,)
         float32.
     notes : NoteSequence
+
+    Raises
+    ------
+    ConfigError
+        If the domain is unknown.
 
     Example
     -------
@@ -100,13 +115,13 @@ def training_clip(
         weights = np.array(list(DOMAINS.values()))
         domain = str(rng.choice(list(DOMAINS), p=weights / weights.sum()))
     levels = {
-        "solo": {"band": False, "noise_db": (30.0, 75.0)},
-        "noisy": {"band": False, "noise_db": (3.0, 30.0)},
+        "solo": {"band": False, "noise_db": (25.0, 70.0)},
+        "noisy": {"band": False, "noise_db": (3.0, 25.0)},
         "mixture": {"accompaniment_db": (-3.0, 20.0)},
         "separated": {"accompaniment_db": (-8.0, 8.0), "noise_db": (35, 70)},
     }
     if domain not in levels:
-        raise ValueError(
+        raise ConfigError(
             f"domain {domain!r} is not one of {', '.join(levels)}"
         )
     clip = render_clip(

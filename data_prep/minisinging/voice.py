@@ -117,7 +117,7 @@ def _plan(score, singer, rng, duration_s):
     onsets = np.array([n.onset for n in score.notes]) + late
     onsets = np.maximum(onsets, 0.03)
     for k in range(1, count):
-        onsets[k] = max(onsets[k], onsets[k - 1] + 0.08)
+        onsets[k] = max(onsets[k], onsets[k - 1] + 0.11)
     plans = []
     phase = 0.0
     for k, note in enumerate(score.notes):
@@ -141,7 +141,7 @@ def _plan(score, singer, rng, duration_s):
             singer.articulation,
             min(onset - earliest, 0.3)
             if previous is None
-            else max(0.0, 0.6 * (onset - previous.onset)),
+            else max(0.0, 0.5 * (onset - previous.onset)),
         )
         lengths = [x for x in lengths if x > 0.012]
         names = names[len(names) - len(lengths) :]
@@ -263,8 +263,11 @@ def _pitch_track(plans, singer, rng, points):
             width = min(width, 0.8 * length)
             if plan.connected and not plan.consonants:
                 centre = plan.onset
-            elif plan.connected:
-                centre = start + (plan.onset - start) * (0.3 + 0.7 * u[3])
+            elif plan.onset - plans[k - 1].offset < 0.3:
+                # The larynx moves on while a consonant sounds, and the move
+                # shows on both sides of it.
+                early = plans[k - 1].offset
+                centre = early + (plan.onset - early) * (0.3 + 0.7 * u[3])
             else:
                 centre = 0.5 * (plans[k - 1].offset + start)
                 width = max(min(width, start - plans[k - 1].offset), 0.01)
@@ -302,12 +305,24 @@ def _pitch_track(plans, singer, rng, points):
             fade = min(0.02 + 0.03 * u[9], length / 5)
             from_start = np.maximum(time[begin:off] - plan.onset, 0)
             extra[begin:off] += 0.8 * u[8] * np.exp(-from_start / fade)
+        elif not plan.connected or plan.consonants:
+            fade = min(0.012 + 0.03 * u[9], length / 6)
+            from_start = np.maximum(time[on:off] - plan.onset, 0)
+            bend = singer.onset_bend * abs(z[4])
+            extra[on:off] -= bend * np.exp(-from_start / fade)
         followed = k + 1 < len(plans) and plans[k + 1].connected
         if not followed and u[10] < singer.fall_chance:
             fall = min(0.05 + 0.12 * u[11], 0.4 * length)
             a = _index(plan.offset - fall, points)
             x = (np.arange(a, tail) - a) / (fall * CONTROL_RATE)
             extra[a:tail] -= (0.4 + 1.8 * u[12]) * np.minimum(x, 1.6) ** 2
+        elif not followed:
+            fall = min(0.03 + 0.05 * u[11], 0.3 * length)
+            a = _index(plan.offset - fall, points)
+            x = (np.arange(a, tail) - a) / (fall * CONTROL_RATE)
+            extra[a:tail] -= (
+                0.7 * singer.onset_bend * u[12] * (np.minimum(x, 1.5) ** 2)
+            )
         if plan.grace:
             a, b = on, _index(plan.onset + 0.035 + 0.055 * u[12], points)
             x = (np.arange(a, b) - a) / max(b - a, 1)
@@ -323,11 +338,9 @@ def _pitch_track(plans, singer, rng, points):
             if u[9] < 0.4:  # the vibrato calms down before the end
                 fade = fade * np.clip((plan.offset - time[a:tail]) / 0.15, 0, 1)
             angle = np.cumsum(phase_rate[a:tail]) / CONTROL_RATE
-            extra[a:tail] += depth * fade * np.sin(
-                2 * np.pi * (angle + u[10])
-            )
+            extra[a:tail] += depth * fade * np.sin(2 * np.pi * (angle + u[10]))
         # Slow bend over the note (flat or sharp).
-        bend = singer.drift * 2.0 * z[1]
+        bend = singer.drift * 2.5 * z[1]
         x = (time[on:off] - plan.onset) / max(plan.offset - plan.onset, 0.05)
         extra[on:off] += bend * (x - 0.5) * np.minimum(1, 4 * (1 - x))
         # Micro-prosody of the consonants.
@@ -341,7 +354,7 @@ def _pitch_track(plans, singer, rng, points):
             elif not kind.voiced:
                 c = min(off, on + int(0.06 * CONTROL_RATE))
                 extra[on:c] += 0.25 * abs(z[3]) * np.linspace(1, 0, c - on)
-    drift = singer.drift * _wander(rng, points, rng.uniform(2.0, 6.0))
+    drift = singer.drift * _wander(rng, points, rng.uniform(2.0, 7.0))
     jitter = singer.jitter * _wander(rng, points, 18.0)
     rough = 0.3 * singer.jitter * rng.standard_normal(points)
     return _smooth(pitch + extra, 0.016) + drift + jitter + rough
@@ -382,8 +395,8 @@ def _level_tracks(plans, singer, rng, points):
             before = plan.consonants and CONSONANTS[plan.consonants[-1][2]]
             attack = singer.attack_s * (0.4 + 1.2 * u[2])
             if before:
-                attack = min(attack, 0.03)
-            attack = min(attack, 0.4 * length, 0.06)
+                attack = min(attack, 0.06)
+            attack = min(attack, 0.4 * length, 0.09)
             if not before or not before.voiced:
                 a = _index(plan.onset - 0.25 * attack, points)
                 b = _index(plan.onset + 0.75 * attack, points)
@@ -444,7 +457,9 @@ def _level_tracks(plans, singer, rng, points):
                     x = (np.arange(a, b) + 0.5 - a) / (b - a)
                     hump = np.sin(np.pi * x**0.7) ** 1.5
                     breath = 10 ** ((singer.breath_db + 8 * (u[8] - 0.5)) / 20)
-                    air[a:b] += breath * hump
+                    noise[a:b] = breath * hump
+                    centre[a:b] = 1.0 + 3.0 * u[6]
+                    width[a:b] = 3.0 + 4.0 * u[7]
     voice = _smooth(voice, 0.010) * dips
     air = _smooth(air, 0.006) + breathy * voice
     return voice, air, noise, centre, width
@@ -480,8 +495,8 @@ def _consonant(name, start, stop, level, strength, u, tracks, points):
             burst = np.exp(-np.arange(b - c) / (CONTROL_RATE * 0.006))
             noise[c:b] = 2.0 * loud * burst
             if not kind.voiced:
-                air[c:b] += 0.6 * loud * np.sin(
-                    np.pi * np.linspace(0.1, 1, b - c)
+                air[c:b] += (
+                    0.6 * loud * np.sin(np.pi * np.linspace(0.1, 1, b - c))
                 )
     elif kind.kind == "trill":
         taps = 1 + int(u[1] * 2.5) if stop - start > 0.06 else 1
@@ -579,7 +594,9 @@ def pulse_train(phase, harmonics):
 def _source(pitch_hz, singer, rng, sample_rate):
     """Glottal pulses with flat harmonics of amplitude 1, and their phase."""
     phase = np.cumsum(pitch_hz) / sample_rate
-    harmonics = np.maximum(HIGHEST_HARMONIC * sample_rate / pitch_hz, 1.0)
+    # The harmonic that fades in must lie below the limit, too.
+    highest = HIGHEST_HARMONIC * sample_rate / pitch_hz
+    harmonics = np.maximum(highest - 1, 1.0)
     source = pulse_train(phase, harmonics)
     if singer.opening > 0.08:
         # The opening of the glottis excites too, weaker and inverted.
@@ -600,7 +617,7 @@ def _filters(tracks, pitch_hz, level_db, singer, freqs):
     static = np.ones_like(khz)
     for k, formant in enumerate(singer.upper_formants):
         f = formant / 1000
-        b = 0.16 * singer.bandwidth * (1 + 0.4 * k)
+        b = 0.16 * singer.bandwidth * (1 + 0.4 * min(k, 6))
         static *= f**4 / ((square - f * f) ** 2 + b * b * square)
     ring = 2.9 * (0.6 + 0.4 * singer.tract)
     bump = np.exp(-0.5 * ((khz - ring) / 0.35) ** 2)
@@ -619,6 +636,9 @@ def _filters(tracks, pitch_hz, level_db, singer, freqs):
         f2 = f * f
         gap = square - f2
         power *= f2 * f2 / (gap * gap + (b * b) * square)
+    power += np.float32(10 ** (singer.floor_db / 10)) * power.max(
+        axis=1, keepdims=True
+    )
     tilt = np.clip(
         singer.tilt - singer.tilt_per_db * level_db + tracks[3], 0.3, 4.0
     )
@@ -631,19 +651,23 @@ def _filters(tracks, pitch_hz, level_db, singer, freqs):
     return np.sqrt(power) * gain[:, None]
 
 
-def _frames(wav, size, hop, window):
-    view = np.lib.stride_tricks.sliding_window_view(wav, size)[::hop]
-    return sfft.rfft(view * window, axis=1)
+def _frames(wav, hop, window):
+    """Spectra of windowed segments, padded with zeros to twice their size."""
+    view = np.lib.stride_tricks.sliding_window_view(wav, 2 * hop)[::hop]
+    return sfft.rfft(view * window, 4 * hop, axis=1)
 
 
-def _overlap_add(spectra, size, hop, window):
-    """Inverse of `_frames` for any spectra; `size` is 4 hops."""
-    frames = sfft.irfft(spectra, size, axis=1) * window
-    parts = frames.reshape(len(frames), 4, hop)
+def _overlap_add(spectra, hop):
+    """Inverse of `_frames` after filtering without delay.
+
+    A filter of zero phase answers on both sides; what comes before the
+    segment is found, by periodicity, in the last quarter of the frame.
+    """
+    frames = sfft.irfft(spectra, 4 * hop, axis=1).reshape(-1, 4, hop)
     out = np.zeros((len(frames) + 3, hop), dtype=frames.dtype)
-    for k in range(4):
-        out[k : k + len(frames)] += parts[:, k]
-    return out.ravel() * 0.5
+    for quarter, place in ((3, 0), (0, 1), (1, 2), (2, 3)):
+        out[place : place + len(frames)] += frames[:, quarter]
+    return out.ravel()[hop:]
 
 
 def sing(score: Score, singer: Singer, rng, n_samples, sample_rate) -> Sung:
@@ -675,17 +699,15 @@ def sing(score: Score, singer: Singer, rng, n_samples, sample_rate) -> Sung:
         )  # fmt: skip
     plans = _plan(score, singer, rng, duration_s)
     pitch = _pitch_track(plans, singer, rng, points)
-    voice, air, noise, centre, width = _level_tracks(
-        plans, singer, rng, points
-    )
+    voice, air, noise, centre, width = _level_tracks(plans, singer, rng, points)
     tracks = _formant_tracks(plans, singer, points)
 
-    size = 1 << int(round(np.log2(0.032 * sample_rate)))
-    hop = size // 4
+    size = 1 << int(np.ceil(np.log2(0.032 * sample_rate) - 1e-6))
+    hop = size // 2
     n_frames = -(-n_samples // hop) + 3
     padded = (n_frames - 1) * hop + size
     lead = size - hop  # samples before time 0
-    window = np.sqrt(np.hanning(size + 1)[:-1]).astype(np.float32)
+    window = np.hanning(size + 1)[:-1].astype(np.float32)
     at = (np.arange(padded) - lead) * (CONTROL_RATE / sample_rate)
     grid = np.arange(points)
 
@@ -696,8 +718,8 @@ def sing(score: Score, singer: Singer, rng, n_samples, sample_rate) -> Sung:
     source, phase = _source(to_samples(hz), singer, rng, sample_rate)
     # Aspiration: noise whose power follows the open phase of the glottis.
     hiss = rng.standard_normal(padded, dtype=np.float32)
-    hiss[1:] -= 0.8 * hiss[:-1]
-    scale = np.sqrt(sample_rate / (4 * hz) / 1.64)
+    hiss[1:] -= 0.9 * hiss[:-1]
+    scale = np.sqrt(sample_rate / (4 * hz) / 1.81)
     pulse = 1 + 0.6 * np.cos(2 * np.pi * (phase + 0.5))
     excitation = source * to_samples(voice) + hiss * pulse * to_samples(
         air * scale
@@ -707,13 +729,13 @@ def sing(score: Score, singer: Singer, rng, n_samples, sample_rate) -> Sung:
     middle = (np.arange(n_frames) * hop + size / 2 - lead) / sample_rate
     middle = np.clip(np.round(middle * CONTROL_RATE), 0, points - 1)
     middle = middle.astype(int)
-    freqs = np.arange(size // 2 + 1) * (sample_rate / size)
+    freqs = np.arange(size + 1) * (sample_rate / (2 * size))
     level_db = np.clip(20 * np.log10(np.maximum(voice, 1e-3)), -25, 12)
     level_db = _smooth(level_db, 0.05)
     response = _filters(
         tracks[:, middle], hz[middle], level_db[middle], singer, freqs
     )
-    spectra = _frames(excitation.astype(np.float32), size, hop, window)
+    spectra = _frames(excitation.astype(np.float32), hop, window)
     spectra *= response
     active = np.flatnonzero(
         np.convolve(_any(noise, middle, size, sample_rate), np.ones(3), "same")
@@ -722,14 +744,15 @@ def sing(score: Score, singer: Singer, rng, n_samples, sample_rate) -> Sung:
         rubbed = np.lib.stride_tricks.sliding_window_view(
             rub.astype(np.float32), size
         )[::hop][active]
+        rubbed = sfft.rfft(rubbed * window, 2 * size, axis=1)
         khz = (freqs / 1000).astype(np.float32)
         c = centre[middle[active]].astype(np.float32)[:, None]
         w = width[middle[active]].astype(np.float32)[:, None]
         bell = 1 / (1 + ((khz - c) / (0.5 * w)) ** 2) ** 1.5
         bell *= khz / (khz + 0.3)
         bell /= np.sqrt(np.mean(bell**2, axis=1, keepdims=True))
-        spectra[active] += sfft.rfft(rubbed * window, axis=1) * bell
-    wav = _overlap_add(spectra, size, hop, window)[lead : lead + n_samples]
+        spectra[active] += rubbed * bell
+    wav = _overlap_add(spectra, hop)[lead : lead + n_samples]
 
     heard = voice > 0.05 * np.median(voice[voice > 0.01])
     return Sung(

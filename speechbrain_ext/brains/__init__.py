@@ -1,1 +1,1 @@
-
+"""Training: the `speechbrain.Brain` subclasses that recipes use."""

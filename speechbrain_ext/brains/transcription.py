@@ -2,20 +2,24 @@
 
 import json
 import zlib
+from io import StringIO
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import speechbrain as sb
 import torch
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.tag import Tag
 from speechbrain.utils.checkpoints import (
     mark_as_loader,
     mark_as_saver,
     register_checkpoint_hooks,
 )
-from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.distributed import get_rank, if_main_process
 
-from speechbrain_ext.datasets import cached_notes
+from speechbrain_ext.datasets import cached_notes, transcription_dataset
 from speechbrain_ext.errors import ManifestError
 from speechbrain_ext.files import atomic_path
 from speechbrain_ext.formats import write_notes
@@ -239,9 +243,7 @@ class TranscriptionBrain(sb.Brain):
         """
         if epoch is None:
             epoch = self.hparams.epoch_counter.current
-        return (
-            stage == sb.Stage.TRAIN and epoch <= self.hparams.probe_epochs
-        )
+        return stage == sb.Stage.TRAIN and epoch <= self.hparams.probe_epochs
 
     def compute_forward(self, batch, stage):
         """Logits of a batch.
@@ -378,7 +380,7 @@ class TranscriptionBrain(sb.Brain):
         should_step : bool
         """
         epoch = self.hparams.epoch_counter.current
-        key = f"{self.hparams.seed}/{epoch}/{self.step}/{self.rank}"
+        key = f"{self.hparams.seed}/{epoch}/{self.step}/{get_rank() or 0}"
         torch.manual_seed(zlib.crc32(key.encode()))
         if self.probing(sb.Stage.TRAIN):
             self.modules.encoder.eval()
@@ -504,7 +506,9 @@ class TranscriptionBrain(sb.Brain):
         for index, (song_id, notes) in enumerate(self.estimates.items()):
             for suffix in (".mid", ".csv"):
                 write_notes(
-                    notes, folder / "notes" / f"{song_id}{suffix}", overwrite=True
+                    notes,
+                    folder / "notes" / f"{song_id}{suffix}",
+                    overwrite=True,
                 )
             if index < plot_songs:
                 piano_roll(
@@ -515,3 +519,196 @@ class TranscriptionBrain(sb.Brain):
                     overwrite=True,
                 )
         return self.stats
+
+    def export(self, folder, name, card):
+        """Write the best checkpoint as a folder that `Transcriber` loads.
+
+        Arguments
+        ---------
+        folder : str or Path
+            An existing model folder is replaced.
+        name : str
+            Name of the model.
+        card : str
+            Model card, Markdown.
+        """
+        self.on_evaluate_start(max_key="COnPOff")
+        if not if_main_process():
+            return
+        from speechbrain_ext.inference.model_folder import export_model
+
+        modules = {
+            key: unwrap(self.modules[key]) for key in ("encoder", "head")
+        }
+        resolved = Path(self.hparams.output_folder) / "hyperparams.yaml"
+        text = model_yaml(
+            resolved.read_text(encoding="utf-8"),
+            name,
+            self.hparams.decoder_state.decoder,
+            modules["encoder"],
+        )
+        export_model(folder, text, modules, card, overwrite=True)
+
+
+def model_yaml(resolved, name, decoder, encoder):
+    """Text of a model folder's `hyperparams.yaml`.
+
+    Arguments
+    ---------
+    resolved : str
+        The recipe's YAML with references resolved.
+    name : str
+        Name of the model.
+    decoder : NoteDecoder
+        Tuned decoder.
+    encoder : torch.nn.Module
+        If it has `offline_arguments` (a dictionary), these replace its
+        arguments, so that nothing is looked up on a hub.
+
+    Returns
+    -------
+    str
+    """
+    yaml = YAML()
+    tree = yaml.load(resolved)
+    node = tree["encoder"]
+    if hasattr(encoder, "offline_arguments"):
+        node.clear()
+        node.update(encoder.offline_arguments())
+    model = CommentedMap(
+        model_name=name,
+        sample_rate=encoder.sample_rate,
+        chunk_s=30.0,
+        encoder=node,
+        head=tree["head"],
+        decoder=CommentedMap(decoder.settings()),
+    )
+    model["decoder"].yaml_set_ctag(
+        Tag(suffix="!new:speechbrain_ext.frames.NoteDecoder")
+    )
+    stream = StringIO()
+    yaml.dump(model, stream)
+    return stream.getvalue()
+
+
+def run_transcription(hparams, run_opts, train, valid, tests):
+    """Train, test and export a transcriber: what its recipes share.
+
+    Arguments
+    ---------
+    hparams : dict
+        Of the recipe, see `TranscriptionBrain`.
+    run_opts : dict
+        Of SpeechBrain.
+    train, valid : list of dict
+        Manifest rows.
+    tests : dict of str to list of dict
+        Manifest rows by test set.
+
+    Returns
+    -------
+    dict of str to NoteStats
+        By test set. `output_folder` gets `results/<test set>/`,
+        `results/summary.txt`, `training.png` and the model folder `model/`.
+    """
+    output = Path(hparams["output_folder"])
+    context = hparams["context_s"]
+    if context is None:
+        context = hparams["encoder"].context_s
+    shared = {"seed": hparams["seed"], "onset_width": hparams["onset_width"]}
+    # Without augmentation a training item is the segment itself.
+    train_set = transcription_dataset(
+        train,
+        epoch_counter=hparams["epoch_counter"],
+        augment=hparams["augment"],
+        **shared,
+    )
+    valid_set = transcription_dataset(valid, context_s=context, **shared)
+    brain = TranscriptionBrain(
+        modules=hparams["modules"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"],
+    )
+    brain.fit(
+        hparams["epoch_counter"],
+        train_set,
+        valid_set,
+        train_loader_kwargs=dict(hparams["train_loader"]),
+        valid_loader_kwargs=dict(hparams["test_loader"]),
+    )
+    results = {
+        name: brain.test(
+            name,
+            transcription_dataset(rows, context_s=context, **shared),
+            output / "results",
+            hparams["test_loader"],
+            hparams["plot_songs"],
+        )
+        for name, rows in tests.items()
+    }
+    table = summary_table(results)
+    brain.export(
+        output / "model",
+        hparams["experiment"],
+        model_card(hparams["experiment"], table),
+    )
+    if if_main_process():
+        with atomic_path(output / "results" / "summary.txt", True) as path:
+            path.write_text(table + "\n", encoding="utf-8")
+        print(f"\n{table}\n\nresults, notes and pictures: {output / 'results'}")
+        print(f"model: {output / 'model'}")
+    return results
+
+
+def summary_table(results) -> str:
+    """Scores of several test sets as text.
+
+    Arguments
+    ---------
+    results : dict of str to NoteStats
+
+    Returns
+    -------
+    str
+        One line per test set: F1 in percent with the half-width of its 95 %
+        bootstrap interval; the protocol below.
+    """
+    metrics = ("COnPOff", "COnP", "COn", "COff")
+    lines = [f"{'F1, %':14}{'songs':>6}" + "".join(f"{m:>15}" for m in metrics)]
+    for name, stats in results.items():
+        summary = stats.summarize()
+        cells = []
+        for metric in metrics:
+            low, high = (summary[f"{metric}_f1_{k}"] for k in ("low", "high"))
+            cell = f"{100 * summary[f'{metric}_f1']:.1f}"
+            if np.isfinite(low):
+                cell += f" +-{50 * (high - low):.1f}"
+            cells.append(f"{cell:>15}")
+        lines.append(f"{name:14}{len(stats):6}" + "".join(cells))
+    protocol = next(iter(results.values())).protocol()
+    return "\n".join([*lines, f"mean over songs, 95 % bootstrap; {protocol}"])
+
+
+def model_card(name, table) -> str:
+    """Model card of a freshly trained model.
+
+    Arguments
+    ---------
+    name : str
+    table : str
+        From `summary_table`.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    return (
+        f"# {name}\n\nA singing voice transcriber (notes with onset, offset "
+        "and pitch) for 16 kHz mono audio.\n\n"
+        "- Trained by the recipe whose resolved settings are in "
+        "`hyperparams.yaml` of the run.\n"
+        "- Use: `singbrain transcribe FILE --model THIS_FOLDER`\n\n"
+        f"## Scores\n\n```\n{table}\n```\n"
+    )

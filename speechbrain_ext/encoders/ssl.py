@@ -358,7 +358,7 @@ class SSLEncoder(PretrainedEncoder):
         freeze_feature_extractor=False,
         layerdrop=0.0,
         gradient_checkpointing=False,
-        window_s=30.0,
+        window_s=32.0,
         context_s=1.0,
     ):
         settings = _load_config(source, config, SSL_MODELS, "SSLEncoder")
@@ -418,23 +418,19 @@ class SSLEncoder(PretrainedEncoder):
         return getattr(self.model.config, "do_stable_layer_norm", False)
 
     def _prepare(self, wavs, valid):
-        wavs = wavs.float()
-        if valid is None:
-            if self.normalize_wav:
-                variance, mean = torch.var_mean(
-                    wavs, dim=1, correction=0, keepdim=True
-                )
-                wavs = (wavs - mean) / torch.sqrt(variance + 1e-7)
-        else:
-            mask = valid.repeat_interleave(HOP, dim=1)
-            if self.normalize_wav:
-                count = mask.sum(dim=1, keepdim=True).clamp(min=1)
-                mean = (wavs * mask).sum(dim=1, keepdim=True) / count
-                centred = (wavs - mean) * mask
-                variance = centred.square().sum(dim=1, keepdim=True) / count
-                wavs = centred / torch.sqrt(variance + 1e-7)
-            else:
-                wavs = wavs * mask
+        # In double precision, so that a quiet item with an offset comes out
+        # the same whatever the order of summation.
+        wavs = wavs.double()
+        mask = torch.ones_like(wavs)
+        if valid is not None:
+            mask = valid.repeat_interleave(HOP, dim=1).to(wavs.dtype)
+        if self.normalize_wav:
+            count = mask.sum(dim=1, keepdim=True).clamp(min=1)
+            mean = (wavs * mask).sum(dim=1, keepdim=True) / count
+            centred = (wavs - mean) * mask
+            variance = centred.square().sum(dim=1, keepdim=True) / count
+            wavs = centred / torch.sqrt(variance + 1e-7)
+        wavs = (wavs * mask).float()
         return functional.pad(wavs, (_SIDE, _SIDE))
 
     def _states(self, wavs, start, stop, valid):

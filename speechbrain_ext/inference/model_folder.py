@@ -49,6 +49,21 @@ ALLOWED_CLASSES = frozenset(
 # The model used when none is named.
 DEFAULT_MODEL = "transcriber"
 
+# Arguments that could make a class or its library fetch or run something.
+_FOREIGN = frozenset(
+    {
+        "source",
+        "auto_map",
+        "trust_remote_code",
+        "quantization_config",
+        "attn_implementation",
+        "_attn_implementation",
+        "_attn_implementation_internal",
+        "experts_implementation",
+        "_experts_implementation",
+    }
+)
+
 _PLAIN = "tag:yaml.org,2002:"
 
 
@@ -148,8 +163,8 @@ def load_hyperparams(text: str, name="hyperparams", overrides=None) -> dict:
     """Build what a model's YAML describes, within `ALLOWED_CLASSES`.
 
     The notation is HyperPyYAML's, reduced to plain values, lists, mappings,
-    `!new:<class>` with keyword or positional arguments, and `!ref <key>` to a
-    key of the top level.
+    `!new:<class>` with named arguments, and `!ref <key>` to a key of the top
+    level. An argument `source` must be null: all weights are in the folder.
 
     Arguments
     ---------
@@ -181,7 +196,7 @@ def load_hyperparams(text: str, name="hyperparams", overrides=None) -> dict:
     ... ''')
     >>> hparams["decoder"].onset_threshold
     0.3
-    >>> load_hyperparams("x: !new:os.system [ls]")
+    >>> load_hyperparams("x: !new:os.system")
     Traceback (most recent call last):
     speechbrain_ext.errors.ModelError: hyperparams: line 1 asks for \
 !new:os.system, which a model may not use
@@ -223,7 +238,7 @@ def export_model(
     OutputError
         If the folder exists and may not be replaced, or cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {
         f"{name}.{key}": value.detach().cpu().contiguous().clone()
@@ -234,7 +249,8 @@ def export_model(
     with _replacing(folder, overwrite), atomic_folder(folder) as temporary:
         (temporary / HYPERPARAMS).write_text(hyperparams_text, "utf-8")
         (temporary / CARD).write_text(card, "utf-8")
-        save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
+        data = save(tensors, metadata={"format": "pt"})
+        (temporary / WEIGHTS).write_bytes(data)
         load_model(temporary, modules)
     return folder
 
@@ -332,7 +348,7 @@ class _Builder:
         try:
             self.loader = _Loader(text)
             root = self.loader.get_single_node()
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, RecursionError) as error:
             mark = getattr(error, "problem_mark", None)
             line = f" at line {mark.line + 1}" if mark else ""
             raise ModelError(f"{name}: is not valid YAML{line}") from None
@@ -354,8 +370,8 @@ class _Builder:
         if tag.startswith("!new:"):
             if tag[len("!new:") :] not in ALLOWED_CLASSES:
                 self._refuse(node, f"asks for {tag}, which a model may not use")
-            if isinstance(node, yaml.ScalarNode) and node.value:
-                self._refuse(node, f"gives {tag} neither a list nor keys")
+            if not isinstance(node, yaml.MappingNode) and node.value:
+                self._refuse(node, f"gives {tag} arguments without names")
         elif tag == "!ref":
             if not isinstance(node, yaml.ScalarNode) or not re.fullmatch(
                 r"<\w+>", node.value
@@ -370,10 +386,16 @@ class _Builder:
         if isinstance(node, yaml.MappingNode):
             keys = [key.value for key, _ in node.value]
             for key, value in node.value:
-                if key.tag != _PLAIN + "str":
+                if key.tag not in (_PLAIN + "str", _PLAIN + "int"):
                     self._refuse(key, "has a key that is not a plain word")
                 if keys.count(key.value) > 1:
                     self._refuse(key, f"repeats the key '{key.value}'")
+                if key.value in _FOREIGN and value.tag != _PLAIN + "null":
+                    self._refuse(
+                        key,
+                        f"sets '{key.value}', which could load more than "
+                        f"{WEIGHTS}",
+                    )
                 self._check(value, seen)
         elif isinstance(node, yaml.SequenceNode):
             for value in node.value:
@@ -399,7 +421,10 @@ class _Builder:
             override = self.overrides.get(key)
             if key in self.overrides and not (
                 isinstance(override, dict)
-                and isinstance(node, yaml.MappingNode)
+                and (
+                    isinstance(node, yaml.MappingNode)
+                    or node.tag.startswith("!new:")
+                )
             ):
                 self.built[key] = override
             else:
@@ -414,12 +439,12 @@ class _Builder:
                 self._refuse(node, f"refers to the unknown key '{key}'")
             return self._top(key)
         if isinstance(node, yaml.MappingNode):
-            value = {key.value: self._value(v) for key, v in node.value}
+            value = {self._value(k): self._value(v) for k, v in node.value}
             value.update(override)
         elif isinstance(node, yaml.SequenceNode):
             value = [self._value(v) for v in node.value]
         elif node.tag.startswith("!new:"):
-            value = {}
+            value = dict(override)
         else:
             try:
                 return self.loader.construct_object(node)
@@ -430,12 +455,10 @@ class _Builder:
         module, _, name = node.tag[len("!new:") :].rpartition(".")
         made = getattr(importlib.import_module(module), name)
         try:
-            if isinstance(value, dict):
-                return made(**value)
-            return made(*value)
-        except SingBrainError:
-            raise
+            return made(**(value or {}))
         except Exception as error:
+            if override and isinstance(error, SingBrainError):
+                raise
             # Whatever a class says about arguments out of a file is a fault
             # of that file.
             reason = " ".join(str(error).split())

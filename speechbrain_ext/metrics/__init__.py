@@ -1,1 +1,1 @@
-
+"""Scores, each with its protocol."""

@@ -13,6 +13,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 NUMBER = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
 REFERENCE = re.compile(r"<([A-Za-z_]\w*)")
+MAPPING = "tag:yaml.org,2002:map"
 # Methods of the dictionary and namespace that hparams come in.
 METHODS = {"get", "items", "keys", "values", "update", "copy", "__dict__"}
 
@@ -65,15 +66,14 @@ def effective_entries(path):
     return {**below, **own}
 
 
-def references(nodes):
-    """Keys that `!ref` and `!copy` expressions name."""
-    return {
-        name
-        for top in nodes
-        for node in all_nodes(top)
-        if node.tag in ("!ref", "!copy")
-        for name in REFERENCE.findall(str(node.value))
-    }
+def references(path):
+    """Keys that `!ref` and `!copy` of a YAML file and its bases name."""
+    base = base_of(path)
+    names = references(base) if base else set()
+    for node in all_nodes(compose(path)):
+        if node.tag in ("!ref", "!copy"):
+            names |= {*REFERENCE.findall(str(node.value))}
+    return names
 
 
 def is_hparams(node):
@@ -83,30 +83,41 @@ def is_hparams(node):
     )
 
 
+def hparams_access(node):
+    """The key expression if a node reads or writes a key of hparams."""
+    if isinstance(node, ast.Attribute) and is_hparams(node.value):
+        return ast.Constant(node.attr) if node.attr not in METHODS else None
+    if isinstance(node, ast.Subscript) and is_hparams(node.value):
+        return node.slice
+    if not isinstance(node, ast.Call):
+        return None
+    if isinstance(node.func, ast.Name) and node.func.id == "getattr":
+        return node.args[1] if is_hparams(node.args[0]) else None
+    if isinstance(node.func, ast.Attribute) and is_hparams(node.func.value):
+        return node.args[0] if node.func.attr == "get" else None
+    return None
+
+
 def used_hparams(source):
-    """Keys of hparams that Python code reads; those it assigns do not count."""
-    used, assigned = set(), set()
+    """Keys of hparams that Python code reads; those it assigns do not count.
+
+    Returns the keys and, for keys put together by an f-string, patterns.
+    """
+    used, assigned, patterns = set(), set(), set()
     for node in ast.walk(ast.parse(source)):
-        name = None
-        if isinstance(node, ast.Attribute) and is_hparams(node.value):
-            name = node.attr if node.attr not in METHODS else None
-        elif isinstance(node, ast.Subscript) and is_hparams(node.value):
-            if isinstance(node.slice, ast.Constant):
-                name = node.slice.value
-        elif (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and node.func.attr == "get"
-            and is_hparams(node.func.value)
-            and node.args
-            and isinstance(node.args[0], ast.Constant)
-        ):
-            name = node.args[0].value
-        if name is None:
-            continue
-        stored = isinstance(getattr(node, "ctx", None), ast.Store)
-        (assigned if stored else used).add(name)
-    return used - assigned
+        key = hparams_access(node)
+        if isinstance(key, ast.JoinedStr):
+            parts = [
+                re.escape(part.value)
+                if isinstance(part, ast.Constant)
+                else ".+"
+                for part in key.values
+            ]
+            patterns.add("".join(parts))
+        elif isinstance(key, ast.Constant):
+            stored = isinstance(getattr(node, "ctx", None), ast.Store)
+            (assigned if stored else used).add(key.value)
+    return used - assigned, patterns
 
 
 def imported_modules(root, source):
@@ -155,22 +166,26 @@ def run_option_names():
 
 def orphan_keys(root, path, also_used=frozenset()):
     """Top-level keys that nothing uses."""
-    tops = effective_entries(path)
-    used = references(tops.values()) | set(also_used)
+    used, patterns = references(path) | set(also_used), set()
     for source in recipe_code(root, path.with_name("experiment.py")).values():
-        used |= used_hparams(source)
-    own = entries(compose(path)).keys() - {"base"}
-    # `__set_seed: !apply:...` acts by being loaded.
-    return sorted(key for key in own - used if not key.startswith("__"))
+        keys, dynamic = used_hparams(source)
+        used |= keys
+        patterns |= dynamic
+    return sorted(
+        key
+        for key in entries(compose(path)).keys() - {"base"} - used
+        # `__set_seed: !apply:...` acts by being loaded.
+        if not key.startswith("__")
+        and not any(re.fullmatch(pattern, key) for pattern in patterns)
+    )
 
 
 def ghost_keys(root, path):
     """Keys that are used but that the file does not have."""
-    tops = effective_entries(path)
-    used = references(tops.values())
+    used = references(path)
     for source in recipe_code(root, path.with_name("experiment.py")).values():
-        used |= used_hparams(source)
-    return sorted(used - tops.keys())
+        used |= used_hparams(source)[0]
+    return sorted(used - effective_entries(path).keys())
 
 
 def unknown_overrides(node, base, prefix=""):
@@ -180,9 +195,8 @@ def unknown_overrides(node, base, prefix=""):
     for key, value in entries(node).items():
         if key not in known:
             faults.append(prefix + key)
-        elif isinstance(value, yaml.MappingNode) and isinstance(
-            known[key], yaml.MappingNode
-        ):
+        # A value with a tag of its own (!new:...) replaces the whole node.
+        elif value.tag == MAPPING and isinstance(known[key], yaml.MappingNode):
             faults += unknown_overrides(value, known[key], f"{prefix}{key}.")
     return faults
 
@@ -260,7 +274,9 @@ def test_overrides_exist_in_base(path):
 
 @by_file
 def test_numbers_are_explained(path):
-    assert unexplained_numbers(path) == []
+    # An override means what the number in its base means.
+    if base_of(path) is None:
+        assert unexplained_numbers(path) == []
 
 
 GOOD_YAML = """\
@@ -320,13 +336,25 @@ def test_run_option_is_no_orphan(tree):
 
 @pytest.mark.parametrize(
     "use",
-    ["hparams['gone']", "brain.hparams.gone", "hparams.get('gone')"],
+    [
+        "hparams['gone']",
+        "brain.hparams.gone",
+        "hparams.get('gone')",
+        "getattr(brain.hparams, 'gone', None)",
+    ],
 )
 def test_ghost_in_script_is_found(tree, use):
     tree.with_name("experiment.py").write_text(GOOD_SCRIPT + use + "\n")
     assert ghost_keys(root_of(tree), tree) == ["gone"]
     mini = tree.with_name("mini.yaml")
     assert ghost_keys(root_of(tree), mini) == ["gone"]
+
+
+def test_key_from_an_f_string_is_used(tree):
+    tree.write_text(GOOD_YAML + "head_lr: True\ntail_wd: True\n")
+    script = tree.with_name("experiment.py")
+    script.write_text(GOOD_SCRIPT + "getattr(brain.hparams, f'{part}_lr')\n")
+    assert orphan_keys(root_of(tree), tree) == ["tail_wd"]
 
 
 def test_ghost_in_brain_and_in_reference_is_found(tree):
@@ -340,6 +368,8 @@ def test_unknown_override_is_found(tree):
     mini = tree.with_name("mini.yaml")
     mini.write_text("base: params.yaml\nsede: 1\nopt:\n  rl: 1\n")
     assert override_faults(mini) == ["sede", "opt.rl"]
+    mini.write_text("base: params.yaml\nopt: !name:torch.optim.SGD\n  rl: 1\n")
+    assert override_faults(mini) == []
 
 
 def test_duplicate_is_found(tree):

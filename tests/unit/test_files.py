@@ -44,9 +44,11 @@ def test_old_file_survives_a_failure(tmp_path):
 def test_overwriting_needs_permission(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(OutputError, match="a.txt: exists already"):
-        with atomic_path(path):
-            raise AssertionError("the block must not start")
+    with (
+        pytest.raises(OutputError, match="a.txt: exists already"),
+        atomic_path(path),
+    ):
+        raise AssertionError("the block must not start")
     assert path.read_text() == "old"
     with atomic_path(path, overwrite=True) as temporary:
         temporary.write_text("new")
@@ -55,10 +57,12 @@ def test_overwriting_needs_permission(tmp_path):
 
 def test_file_made_by_somebody_else_meanwhile_is_kept(tmp_path):
     path = tmp_path / "a.txt"
-    with pytest.raises(OutputError, match="exists already"):
-        with atomic_path(path) as temporary:
-            temporary.write_text("ours")
-            path.write_text("theirs")
+    with (
+        pytest.raises(OutputError, match="exists already"),
+        atomic_path(path) as temporary,
+    ):
+        temporary.write_text("ours")
+        path.write_text("theirs")
     assert names(tmp_path) == ["a.txt"]
     assert path.read_text() == "theirs"
 
@@ -96,17 +100,21 @@ def test_permissions_follow_the_umask(tmp_path):
 def test_impossible_targets(tmp_path, name, message):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=message) as caught:
-        with atomic_path(tmp_path / name, overwrite=True):
-            raise AssertionError("the block must not start")
+    with (
+        pytest.raises(OutputError, match=message) as caught,
+        atomic_path(tmp_path / name, overwrite=True),
+    ):
+        raise AssertionError("the block must not start")
     assert "\n" not in str(caught.value)
     assert names(tmp_path) == ["file", "folder"]
 
 
 def test_devices_are_not_replaced():
-    with pytest.raises(OutputError, match="not an ordinary file"):
-        with atomic_path("/dev/null", overwrite=True):
-            raise AssertionError("the block must not start")
+    with (
+        pytest.raises(OutputError, match="not an ordinary file"),
+        atomic_path("/dev/null", overwrite=True),
+    ):
+        raise AssertionError("the block must not start")
 
 
 def test_folder_without_permission(tmp_path, monkeypatch):
@@ -115,22 +123,28 @@ def test_folder_without_permission(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(os, "open", deny)
-    with pytest.raises(OutputError, match="Permission denied"):
-        with atomic_path(tmp_path / "a.txt"):
-            raise AssertionError("the block must not start")
+    with (
+        pytest.raises(OutputError, match="Permission denied"),
+        atomic_path(tmp_path / "a.txt"),
+    ):
+        raise AssertionError("the block must not start")
 
 
 def test_full_disk(tmp_path):
-    with pytest.raises(OutputError, match="No space left"):
-        with atomic_path(tmp_path / "a.txt"):
-            raise OSError(errno.ENOSPC, "No space left on device")
+    with (
+        pytest.raises(OutputError, match="No space left"),
+        atomic_path(tmp_path / "a.txt"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
     assert names(tmp_path) == []
 
 
 def test_other_faults_of_the_block_keep_their_class(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        with atomic_path(tmp_path / "a.txt"):
-            open(tmp_path / "missing")  # noqa: SIM115
+    with (
+        pytest.raises(FileNotFoundError),
+        atomic_path(tmp_path / "a.txt"),
+    ):
+        open(tmp_path / "missing")  # noqa: SIM115
 
 
 @pytest.mark.parametrize("exists", [False, True])
@@ -151,12 +165,16 @@ def test_folder_with_content_or_a_file_is_kept(tmp_path):
     (path / "mine").write_text("1")
     with pytest.raises(OutputError, match="holds mine"), atomic_folder(path):
         raise AssertionError("the block must not start")
-    with pytest.raises(OutputError, match="is a file"):
-        with atomic_folder(path / "mine"):
-            raise AssertionError("the block must not start")
-    with pytest.raises(OutputError, match="does not exist"):
-        with atomic_folder(tmp_path / "a" / "b"):
-            raise AssertionError("the block must not start")
+    with (
+        pytest.raises(OutputError, match="is a file"),
+        atomic_folder(path / "mine"),
+    ):
+        raise AssertionError("the block must not start")
+    with (
+        pytest.raises(OutputError, match="does not exist"),
+        atomic_folder(tmp_path / "a" / "b"),
+    ):
+        raise AssertionError("the block must not start")
     assert names(path) == ["mine"]
 
 

@@ -82,25 +82,31 @@ def noise(*lengths, seed=0):
 @pytest.mark.parametrize("kind", ONE_OF_EACH)
 @torch.inference_mode()
 def test_frame_counts(kind):
-    encoder = build(kind)
-    assert (encoder.output_size, encoder.sample_rate) == (32, 16000)
+    # Thinner still, for the 200 s.
+    thin = {**CONFIGS[kind]}
+    if kind == "whisper":
+        thin.update(d_model=8, encoder_layers=1)
+        encoder = WhisperEncoder(config=thin)
+    else:
+        thin.update(conv_dim=[4] * 7, hidden_size=8, num_hidden_layers=1)
+        encoder = SSLEncoder(config=thin)
+    assert (encoder.output_size, encoder.sample_rate) == (8, 16000)
     for seconds, frames in ((5, 250), (7.3, 365), (200, 10000)):
         wavs = torch.zeros(1, round(seconds * 16000))
-        assert encoder(wavs).shape == (1, frames, 32)
+        assert encoder.eval()(wavs).shape == (1, frames, 8)
     for samples, frames in ((320, 1), (639, 1), (640, 2)):
-        assert encoder(torch.zeros(1, samples)).shape == (1, frames, 32)
+        assert encoder(torch.zeros(1, samples)).shape == (1, frames, 8)
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
-@pytest.mark.parametrize("layer", ["last", "mix", 1])
 @torch.inference_mode()
-def test_frames_of_an_item_are_its_own(kind, layer):
+def test_frames_of_an_item_are_its_own(kind):
     """Alone = in a padded batch; a quiet item beside a loud one included."""
-    encoder = build(kind, layer=layer)
-    lengths = (32000, 20000, 32000, 9700)
+    encoder = build(kind, layer="mix")
+    lengths = (16000, 8000, 16000, 5700)
     wavs, wav_lens = noise(*lengths)
     batch = encoder(wavs, wav_lens)
-    assert batch.shape == (4, 100, 32)
+    assert batch.shape == (4, 50, 32)
     for row, length in enumerate(lengths):
         frames = length // 320
         alone = encoder(wavs[row : row + 1, :length])[0]
@@ -147,21 +153,21 @@ def test_output_norm_is_per_frame():
     )
 
 
-@pytest.mark.parametrize("kind", ["wav2vec2-base", "data2vec-audio"])
 @torch.inference_mode()
-def test_frame_is_centred_on_its_samples(kind):
+def test_frame_is_centred_on_its_samples():
     """Frame k of the convolutions sees samples 320 k - 40 to 320 k + 360."""
     encoder = build("wav2vec2-large", normalize_wav=False)
     silent = torch.zeros(1, 6400)
 
+    def convolve(wavs):
+        padded = encoder._prepare(wavs, None)
+        return encoder.model.feature_extractor(padded)[0].T
+
     def seen(sample):
         wavs = silent.clone()
         wavs[0, sample] = 1.0
-        padded = encoder._prepare(wavs, None)
-        change = encoder.model.feature_extractor(
-            padded
-        ) - encoder.model.feature_extractor(encoder._prepare(silent, None))
-        return change.abs().sum(1)[0].nonzero().flatten().tolist()
+        change = (convolve(wavs) - convolve(silent)).abs().sum(1)
+        return change.nonzero().flatten().tolist()
 
     assert seen(320 * 10 - 41) == [9]
     assert seen(320 * 10 - 40) == [9, 10]
@@ -233,7 +239,7 @@ def test_convolutions_stay_fixed_on_request(kind):
     )
 
 
-@pytest.mark.parametrize("kind", ONE_OF_EACH)
+@pytest.mark.parametrize("kind", ["data2vec-audio", "wavlm-large", "whisper"])
 @pytest.mark.parametrize("layer", ["last", "mix", 1])
 def test_every_trainable_weight_is_used(kind, layer):
     """What distributed training needs: no parameter without a gradient."""
@@ -266,16 +272,14 @@ def test_mix_is_the_weighted_sum_of_the_layers(kind):
         states = mix._states(mix._prepare(wavs, None), 0, 50, None)
     assert len(states) == 3
     torch.testing.assert_close(rest, 0.2 * states[0], atol=1e-5, rtol=1e-4)
-    assert len(list(one.model.parameters())) < len(
-        list(two.model.parameters())
-    )
+    assert len(list(one.model.parameters())) < len(list(two.model.parameters()))
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_no_hidden_randomness_in_training(kind):
     """Dropout is 0 here: masking and layer drop would show."""
     encoder = build(kind).train()
-    wavs, _ = noise(48000, 48000)
+    wavs, _ = noise(24000, 24000)
     first, second = encoder(wavs), encoder(wavs)
     assert torch.equal(first, second)
     torch.testing.assert_close(first, encoder.eval()(wavs))
@@ -298,9 +302,7 @@ def test_gradient_checkpointing_changes_nothing(kind):
     wavs, _ = noise(16000)
     gradients = []
     for checkpointing in (False, True):
-        encoder = build(
-            kind, layer="mix", gradient_checkpointing=checkpointing
-        )
+        encoder = build(kind, layer="mix", gradient_checkpointing=checkpointing)
         encoder.train()(wavs).square().mean().backward()
         gradients.append([p.grad for p in encoder.parameters()])
     for plain, saved in zip(*gradients, strict=True):
@@ -311,9 +313,9 @@ def test_gradient_checkpointing_changes_nothing(kind):
 @pytest.mark.parametrize("kind", ONE_OF_EACH)
 @torch.inference_mode()
 def test_folder_and_offline_arguments_give_the_same(kind, tmp_path):
-    original = build(kind, normalize_wav=False) if (
-        kind != "whisper"
-    ) else build(kind)
+    original = (
+        build(kind, normalize_wav=False) if (kind != "whisper") else build(kind)
+    )
     wavs, _ = noise(16000)
     if kind == "whisper":
         from transformers import WhisperConfig, WhisperModel
@@ -369,13 +371,14 @@ def test_windows_cover_every_frame_once():
 @torch.inference_mode()
 def test_long_input_is_the_windows_side_by_side(kind):
     encoder = build(kind)
-    wavs, _ = noise(40 * 16000)
+    encoder.window_s, encoder.context_s = 3.0, 0.5
+    wavs, _ = noise(4 * 16000)
     whole = encoder(wavs)
-    # 2000 frames: 1000 + 1000, each with 50 of context on the inner side.
-    first = encoder._prepare(wavs, None)
-    states = encoder._states(first, 950, 2000, None)
-    expected = encoder._combine(states)[:, 50:]
-    torch.testing.assert_close(whole[:, 1000:], expected)
+    # 200 frames: 100 + 100, each with 25 of context on the inner side.
+    prepared = encoder._prepare(wavs, None)
+    states = encoder._states(prepared, 75, 200, None)
+    expected = encoder._combine(states)[:, 25:]
+    torch.testing.assert_close(whole[:, 100:], expected)
 
 
 @torch.inference_mode()
@@ -408,16 +411,17 @@ def test_whisper_frame_is_centred():
 
 @torch.inference_mode()
 def test_whisper_equals_the_library_on_a_full_window():
-    encoder = build("whisper", output_norm=None)
-    wavs, _ = noise(480000)
+    torch.manual_seed(0)
+    small = {**CONFIGS["whisper"], "max_source_positions": 200}  # 4 s
+    encoder = WhisperEncoder(config=small, output_norm=None).eval()
+    wavs, _ = noise(64000)
     expected = encoder.model(encoder.log_mel(wavs)).last_hidden_state
     torch.testing.assert_close(encoder(wavs), expected, atol=1e-5, rtol=1e-5)
-    padded = build("whisper", output_norm=None, pad_to_window=True)
-    short = wavs[:, :80000]
-    filled = torch.nn.functional.pad(short, (0, 400000))
-    torch.testing.assert_close(
-        padded(short), encoder(filled)[:, :250], atol=1e-5, rtol=1e-5
-    )
+    short = wavs[:, :16000]
+    filled = encoder(torch.nn.functional.pad(short, (0, 48000)))
+    assert not torch.allclose(encoder(short), filled[:, :50], atol=1e-3)
+    encoder.pad_to_window = True
+    torch.testing.assert_close(encoder(short), filled[:, :50])
 
 
 def test_errors_are_one_line(tmp_path):

@@ -1,4 +1,4 @@
-"""Downloads of corpora that have a stable public address."""
+"""Downloads from Zenodo, where corpora have a stable public address."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 import zipfile
 from fnmatch import fnmatch
 from pathlib import Path
-from urllib.error import URLError
 from urllib.parse import quote
 from urllib.request import urlopen
 
@@ -25,8 +24,8 @@ _BLOCK = 1 << 20
 _TIMEOUT_S = 60
 
 
-def zenodo(record: str, folder, patterns=("*",)) -> Path:
-    """Fetch files of a Zenodo record, check them, and unpack the archives.
+def fetch_record(record: str, folder, patterns=("*",)) -> Path:
+    """Fetch files of a record, check them, and unpack the archives.
 
     A file that was fetched and unpacked before is not fetched again, so an
     interrupted download goes on with the next file. Archives are removed once
@@ -57,22 +56,26 @@ def zenodo(record: str, folder, patterns=("*",)) -> Path:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _get(f"{ZENODO}/{record}") as reply:
-            listed = json.load(reply)["files"]
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be made ({error.strerror}): choose another one"
+        ) from None
+    address = f"{ZENODO}/{record}"
+    with _get(address) as reply:
+        content = b"".join(_blocks(reply, address))
+    try:
         files = {
             str(file["key"]): str(file["checksum"]).removeprefix("md5:")
-            for file in listed
+            for file in json.loads(content)["files"]
             if any(fnmatch(file["key"], pattern) for pattern in patterns)
         }
-    except OSError as error:
-        raise OutputError(f"{folder}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):
         raise DependencyError(
-            f"{ZENODO}/{record}: gave no list of files: try again later"
+            f"{address}: gave no list of files: try again later"
         ) from None
     if not files:
         raise DependencyError(
-            f"{ZENODO}/{record}: has none of the files {', '.join(patterns)}"
+            f"{address}: has none of the files {', '.join(patterns)}"
         )
     marker = folder / MARKER
     done = marker.read_text().splitlines() if marker.is_file() else []
@@ -88,7 +91,7 @@ def _get(url: str):
     """Open an address; any failure to is a `DependencyError`."""
     try:
         return urlopen(url, timeout=_TIMEOUT_S)
-    except (URLError, http.client.HTTPException, TimeoutError) as error:
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise DependencyError(
             f"{url}: cannot be reached ({reason}): check the network, or "

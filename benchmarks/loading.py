@@ -1,0 +1,110 @@
+"""Reading training segments against reading whole songs.
+
+`python -m benchmarks.loading` writes a song into a temporary folder and reads
+segments of it in random order: with `speechbrain_ext.audio.read_audio`, which
+reads the slice only, and by reading the file and cutting the segment out. It
+prints how many times as fast the slice is, and whether the samples are equal.
+"""
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import soundfile
+
+from benchmarks.common import show, speedup
+from speechbrain_ext import audio
+from speechbrain_ext.errors import ConfigError
+
+SEGMENT_S = 5.0
+# Name, suffix, sample rate, channels.
+FILES = (
+    ("16 kHz mono WAV, as prepared", ".wav", 16000, 1),
+    ("44.1 kHz stereo WAV, resampled", ".wav", 44100, 2),
+    ("16 kHz mono FLAC", ".flac", 16000, 1),
+)
+
+
+def read_whole(path, start, stop):
+    """Read a file, resample it and cut out a segment.
+
+    Arguments
+    ---------
+    path : Path
+        The song.
+    start, stop : float
+        Seconds.
+
+    Returns
+    -------
+    np.ndarray (samples,) float32
+    """
+    wav, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    wav = wav.mean(axis=1, dtype=np.float32) if wav.shape[1] > 1 else wav[:, 0]
+    if rate != audio.SAMPLE_RATE:
+        wav = audio.resample(wav, rate, audio.SAMPLE_RATE)
+    return wav[
+        round(start * audio.SAMPLE_RATE) : round(stop * audio.SAMPLE_RATE)
+    ]
+
+
+def main(arguments=None):
+    """Yield the lines of the report.
+
+    Arguments
+    ---------
+    arguments : list of str, optional
+        Command line; default: that of the process.
+
+    Yields
+    ------
+    str
+    """
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--seconds", type=float, default=240.0, help="length of the song"
+    )
+    parser.add_argument(
+        "--items", type=int, default=8, help="segments per run (default: 8)"
+    )
+    parser.add_argument(
+        "--pairs", type=int, default=5, help="pairs of runs (default: 5)"
+    )
+    options = parser.parse_args(arguments)
+    if options.seconds < 2 * SEGMENT_S:
+        raise ConfigError(
+            f"a song of {options.seconds:g} s has no choice of segments of "
+            f"{SEGMENT_S:g} s: make it at least {2 * SEGMENT_S:g} s"
+        )
+    rng = np.random.default_rng(0)
+    last = int(options.seconds - SEGMENT_S)
+    starts = rng.integers(0, last + 1, options.items).astype(float)
+    yield f"segments of {SEGMENT_S:g} s from a song of {options.seconds:g} s"
+    with TemporaryDirectory() as folder:
+        for name, suffix, rate, channels in FILES:
+            path = Path(folder, f"song{suffix}")
+            samples = int(options.seconds * rate)
+            soundfile.write(
+                path, rng.uniform(-0.5, 0.5, (samples, channels)), rate
+            )
+            yield f"{name}: {_compare(path, starts, options.pairs)}"
+
+
+def _compare(path, starts, pairs):
+    def ours():
+        return [audio.read_audio(path, s, s + SEGMENT_S) for s in starts]
+
+    def theirs():
+        return [read_whole(path, s, s + SEGMENT_S) for s in starts]
+
+    difference = max(
+        float(np.abs(a - b).max())
+        for a, b in zip(ours(), theirs(), strict=True)
+    )
+    pace = speedup(ours, theirs, pairs)
+    return f"{pace}; largest difference {difference:.1g}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(show(main))

@@ -1,0 +1,579 @@
+"""MiniSinging on disk, in the folder layouts of real corpora.
+
+Every writer takes a seed, renders in parallel, gives the same files for any
+number of jobs, and puts the folder into place only when it is complete. The
+file `minisinging.json` in it is the done-marker: it holds all options, and a
+writer that finds its own options there has nothing to do.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.minisinging.clip import F0_HOP_S, render_clip, render_song
+from data_prep.minisinging.singer import draw_singer
+from data_prep.minisinging.training import separate_badly
+from speechbrain_ext.audio import write_audio
+from speechbrain_ext.errors import ConfigError, OutputError
+from speechbrain_ext.files import atomic_folder
+from speechbrain_ext.formats import write_mir_st500
+from speechbrain_ext.notes import midi_to_hz
+
+MARKER = "minisinging.json"
+
+# Raise it when the same seed gives other sounds than before.
+VERSION = 1
+
+_SPLITS = {"train": 0, "valid": 1, "test": 2}
+_SINGER, _LENGTH, _SEPARATION = 15485863, 32452843, 49979687
+
+
+# ------------------------------------------------------------------ writers
+
+
+def as_mir_st500(
+    folder,
+    n_train=20,
+    n_test=5,
+    song_s=(30.0, 60.0),
+    seed=0,
+    accompaniment_db=(0.0, 12.0),
+    separated=False,
+    sample_rate=16000,
+    n_jobs=1,
+    progress=True,
+) -> Path:
+    """Write songs with a band in the layout of MIR-ST500.
+
+    ::
+
+        wav16kHz/train/<1, 2, ...>/vocals.wav  mixture.wav  stems/<name>.wav
+        wav16kHz/test/<401, 402, ...>/...
+        Annotations.json     {song: [[onset, offset, pitch], ...]}
+
+    The mixture is the sum of the voice and the stems, apart from rounding to
+    16 bits.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Where to write: absent, empty, or written before with the same
+        options. Missing folders above it are made.
+    n_train, n_test : int, optional
+        Number of songs, at most 400 and 100; default: 20 and 5. Every song
+        has its own singer.
+    song_s : float or (float, float), optional
+        Length of the songs in seconds, more than 20; default: 30 to 60.
+    seed : int, optional
+        Default: 0.
+    accompaniment_db : float or (float, float), optional
+        Level of the voice above the band; default: 0 to 12 dB.
+    separated : bool, optional
+        Whether `vocals.wav` is what an imperfect separation of the mixture
+        gives, as in the real corpus; default: False, the true voice.
+    sample_rate : int, optional
+        Default: 16000.
+    n_jobs : int, optional
+        Songs rendered at a time, as in joblib; default: 1.
+    progress : bool, optional
+        Whether to show a progress bar on a terminal; default: True.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ConfigError
+        If a number is out of range.
+    OutputError
+        If the folder holds something else or cannot be written.
+    """
+    _check_count("n_train", n_train, 400)
+    _check_count("n_test", n_test, 100)
+    _check_length(song_s, 20)
+    options = {
+        "layout": "mir_st500",
+        "n_train": n_train,
+        "n_test": n_test,
+        "song_s": song_s,
+        "seed": seed,
+        "accompaniment_db": accompaniment_db,
+        "separated": separated,
+        "sample_rate": sample_rate,
+    }
+    songs = [
+        {"split": split, "song": str(first + k), "number": k}
+        for split, n, first in (("train", n_train, 1), ("test", n_test, 401))
+        for k in range(n)
+    ]
+
+    def finish(target, results):
+        notes = {
+            song["song"]: n for song, n in zip(songs, results, strict=True)
+        }
+        write_mir_st500(notes, target / "Annotations.json")
+
+    return _write(
+        folder, options, _mir_st500_song, songs, finish, n_jobs, progress
+    )
+
+
+def as_n20emv2(
+    folder,
+    n_train=12,
+    n_valid=2,
+    n_test=4,
+    song_s=(30.0, 60.0),
+    songs_per_singer=2,
+    seed=0,
+    sample_rate=16000,
+    n_jobs=1,
+    progress=True,
+) -> Path:
+    """Write solo voices and backing tracks in the layout of N20EMv2.
+
+    ::
+
+        data/<singer>-<song>/vocals.wav  accomp.wav
+        annotations.json   {song: {"split": ..., "midi": [[on, off, pitch]]}}
+
+    Singers are called `1.1.a`, `2.1.a`, ...; no singer is in two splits.
+
+    Arguments
+    ---------
+    folder : str or Path
+        As in `as_mir_st500`.
+    n_train, n_valid, n_test : int, optional
+        Number of songs; default: 12, 2 and 4.
+    song_s : float or (float, float), optional
+        Length of the songs in seconds, more than 20; default: 30 to 60.
+    songs_per_singer : int, optional
+        Default: 2.
+    seed, sample_rate, n_jobs, progress
+        As in `as_mir_st500`.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ConfigError
+        If a number is out of range.
+    OutputError
+        If the folder holds something else or cannot be written.
+    """
+    for name, n in (
+        ("n_train", n_train),
+        ("n_valid", n_valid),
+        ("n_test", n_test),
+    ):
+        _check_count(name, n)
+    if songs_per_singer < 1:
+        raise ConfigError(
+            f"songs_per_singer is {songs_per_singer}: take at least 1"
+        )
+    _check_length(song_s, 20)
+    options = {
+        "layout": "n20emv2",
+        "n_train": n_train,
+        "n_valid": n_valid,
+        "n_test": n_test,
+        "song_s": song_s,
+        "songs_per_singer": songs_per_singer,
+        "seed": seed,
+        "sample_rate": sample_rate,
+    }
+    songs = []
+    singer = 0
+    for split, n in (("train", n_train), ("valid", n_valid), ("test", n_test)):
+        for k in range(n):
+            singer += k % songs_per_singer == 0
+            songs.append(
+                {
+                    "split": split,
+                    "song": f"{singer}.1.a-{1 + k % songs_per_singer}",
+                    "number": k,
+                    "singer": k // songs_per_singer,
+                }
+            )
+
+    def finish(target, results):
+        annotations = {
+            song["song"]: {
+                "split": song["split"],
+                "midi": [[n.onset, n.offset, int(n.midi)] for n in notes],
+            }
+            for song, notes in zip(songs, results, strict=True)
+        }
+        _write_text(target / "annotations.json", json.dumps(annotations))
+
+    return _write(
+        folder, options, _n20emv2_song, songs, finish, n_jobs, progress
+    )
+
+
+def as_tonas(
+    folder,
+    n_songs=6,
+    song_s=(20.0, 40.0),
+    seed=0,
+    sample_rate=44100,
+    n_jobs=1,
+    progress=True,
+) -> Path:
+    """Write ornamented solo singing in the layout of TONAS.
+
+    ::
+
+        {Deblas,Martinetes1,Martinetes2}/<song>.wav
+        {Deblas,...}/<song>.notes.Corrected   tuning in cents, then rows
+                                              onset, duration, pitch, energy
+        {Deblas,...}/<song>.f0.Corrected      time energy f0 f0, every 10 ms
+        TONAS-Metadata.txt                    file, style, title, singer
+
+    The tuning is 0 and the pitches are whole semitones, so that readers which
+    add the tuning to the pitch agree with those that do not.
+
+    Arguments
+    ---------
+    folder : str or Path
+        As in `as_mir_st500`.
+    n_songs : int, optional
+        Default: 6.
+    song_s : float or (float, float), optional
+        Length in seconds; default: 20 to 40.
+    seed, n_jobs, progress
+        As in `as_mir_st500`.
+    sample_rate : int, optional
+        Default: 44100, as in the real corpus.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ConfigError
+        If a number is out of range.
+    OutputError
+        If the folder holds something else or cannot be written.
+    """
+    _check_count("n_songs", n_songs)
+    _check_length(song_s, 2)
+    options = {
+        "layout": "tonas",
+        "n_songs": n_songs,
+        "song_s": song_s,
+        "seed": seed,
+        "sample_rate": sample_rate,
+    }
+    styles = (
+        ("Deblas", "D", "Debla"),
+        ("Martinetes1", "M1", "Martinete 1"),
+        ("Martinetes2", "M2", "Martinete 2"),
+    )
+    songs = []
+    for k in range(n_songs):
+        place, mark, style = styles[k % 3]
+        songs.append(
+            {
+                "split": "test",
+                "song": f"{k + 1:02d}-{mark}_Singer{k + 1}",
+                "number": k,
+                "place": place,
+                "style": style,
+            }
+        )
+
+    def finish(target, results):
+        lines = [
+            f"{song['song']}.wav\t{song['style']}\tSong {song['number'] + 1}"
+            f"\tSinger {song['number'] + 1}\n"
+            for song in songs
+        ]
+        _write_text(target / "TONAS-Metadata.txt", "".join(lines))
+
+    return _write(folder, options, _tonas_song, songs, finish, n_jobs, progress)
+
+
+def as_ismir2014(
+    folder,
+    n_child=2,
+    n_male=2,
+    n_female=2,
+    song_s=(15.0, 40.0),
+    seed=0,
+    sample_rate=44100,
+    n_jobs=1,
+    progress=True,
+) -> Path:
+    """Write solo clips in the layout of the ISMIR2014 evaluation corpus.
+
+    ::
+
+        <clip>.wav
+        <clip>.GroundTruth.txt     rows: onset offset pitch
+
+    Clips are called `child1`, `amale1`, `afemale1` and so on; columns are
+    parted by blanks: seconds, seconds, MIDI number.
+
+    Arguments
+    ---------
+    folder : str or Path
+        As in `as_mir_st500`.
+    n_child, n_male, n_female : int, optional
+        Number of clips; default: 2 each.
+    song_s : float or (float, float), optional
+        Length in seconds; default: 15 to 40.
+    seed, n_jobs, progress
+        As in `as_mir_st500`.
+    sample_rate : int, optional
+        Default: 44100, as in the real corpus.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ConfigError
+        If a number is out of range.
+    OutputError
+        If the folder holds something else or cannot be written.
+    """
+    groups = (
+        ("n_child", n_child, "child", ("child",)),
+        ("n_male", n_male, "amale", ("tenor", "baritone", "bass")),
+        ("n_female", n_female, "afemale", ("alto", "soprano")),
+    )
+    for name, n, _, _ in groups:
+        _check_count(name, n)
+    _check_length(song_s, 2)
+    options = {
+        "layout": "ismir2014",
+        "n_child": n_child,
+        "n_male": n_male,
+        "n_female": n_female,
+        "song_s": song_s,
+        "seed": seed,
+        "sample_rate": sample_rate,
+    }
+    numbers = count()
+    songs = [
+        {
+            "split": "test",
+            "song": f"{prefix}{k + 1}",
+            "number": next(numbers),
+            "voice_type": voices[k % len(voices)],
+        }
+        for _, n, prefix, voices in groups
+        for k in range(n)
+    ]
+    return _write(
+        folder, options, _ismir2014_song, songs, _nothing, n_jobs, progress
+    )
+
+
+LAYOUTS = {
+    "mir_st500": as_mir_st500,
+    "n20emv2": as_n20emv2,
+    "tonas": as_tonas,
+    "ismir2014": as_ismir2014,
+}
+
+
+# ---------------------------------------------------------------- one song
+
+
+def _mir_st500_song(target, song, options):
+    clip = _render(song, options, accompaniment_db=options["accompaniment_db"])
+    place = target / "wav16kHz" / song["split"] / song["song"]
+    (place / "stems").mkdir(parents=True)
+    vocals = clip.voice
+    if options["separated"]:
+        rng = np.random.default_rng([*_song_seed(song, options), _SEPARATION])
+        vocals = np.clip(separate_badly(clip, rng), -1, 1)
+    rate = clip.sample_rate
+    write_audio(place / "vocals.wav", vocals, rate)
+    write_audio(place / "mixture.wav", clip.mix, rate)
+    for name, stem in clip.stems.items():
+        write_audio(place / "stems" / f"{name}.wav", stem, rate)
+    return clip.notes
+
+
+def _n20emv2_song(target, song, options):
+    clip = _render(song, options)
+    place = target / "data" / song["song"]
+    place.mkdir(parents=True)
+    noise = clip.stems["noise"]
+    write_audio(
+        place / "vocals.wav",
+        np.clip(clip.voice + noise, -1, 1),
+        clip.sample_rate,
+    )
+    band = np.clip(clip.accompaniment - noise, -1, 1)
+    write_audio(place / "accomp.wav", band, clip.sample_rate)
+    return clip.notes
+
+
+def _tonas_song(target, song, options):
+    clip = _render(
+        song, options, band=False, noise_db=(20.0, 50.0), manner="flamenco"
+    )
+    place = target / song["place"]
+    place.mkdir(parents=True, exist_ok=True)
+    name = song["song"]
+    write_audio(place / f"{name}.wav", clip.mix, clip.sample_rate)
+    lines = ["0.000000"]
+    for note in clip.notes:
+        a, b = (int(t * clip.sample_rate) for t in (note.onset, note.offset))
+        energy = float(np.sqrt(np.mean(clip.voice[a:b] ** 2)))
+        lines.append(
+            f"{note.onset:.6f}, {note.offset - note.onset:.6f}, "
+            f"{note.midi:.6f}, {energy:.6f}"
+        )
+    _write_text(place / f"{name}.notes.Corrected", "\n".join(lines) + "\n")
+    hz = np.where(clip.f0 > 0, midi_to_hz(clip.f0), 0.0)
+    step = int(round(F0_HOP_S * clip.sample_rate))
+    power = np.add.reduceat(clip.voice**2, np.arange(len(hz)) * step) / step
+    table = np.stack(
+        [(np.arange(len(hz)) + 0.5) * F0_HOP_S, np.sqrt(power), hz, hz], 1
+    )
+    with open(place / f"{name}.f0.Corrected", "w", encoding="utf-8") as file:
+        np.savetxt(file, table, fmt="%.6f")
+    return clip.notes
+
+
+def _ismir2014_song(target, song, options):
+    clip = _render(
+        song,
+        options,
+        band=False,
+        noise_db=(25.0, 60.0),
+        voice_type=song["voice_type"],
+    )
+    write_audio(target / f"{song['song']}.wav", clip.mix, clip.sample_rate)
+    rows = [f"{n.onset:.6f} {n.offset:.6f} {n.midi:.6f}\n" for n in clip.notes]
+    _write_text(target / f"{song['song']}.GroundTruth.txt", "".join(rows))
+    return clip.notes
+
+
+def _song_seed(song, options):
+    return [options["seed"], _SPLITS[song["split"]], song["number"]]
+
+
+def _render(song, options, voice_type=None, **extra):
+    """Render one song of a corpus with its singer."""
+    seed = _song_seed(song, options)
+    singer_seed = [*seed[:2], song.get("singer", song["number"])]
+    name = "-".join(str(s) for s in singer_seed)
+    singer = draw_singer(
+        np.random.default_rng([*singer_seed, _SINGER]),
+        name,
+        voice_type=voice_type,
+    )
+    length = options["song_s"]
+    if np.ndim(length):
+        rng = np.random.default_rng([*seed, _LENGTH])
+        length = round(float(rng.uniform(*length)), 2)
+    render = render_song if length > 20 else render_clip
+    return render(
+        seed,
+        length,
+        singer=singer,
+        sample_rate=options["sample_rate"],
+        **extra,
+    )
+
+
+# ------------------------------------------------------------------ helpers
+
+
+def _check_count(name, number, most=10**6):
+    if not 0 <= number <= most:
+        raise ConfigError(f"{name} is {number}: take 0 to {most} songs")
+
+
+def _check_length(song_s, least):
+    low, high = song_s if np.ndim(song_s) else (song_s, song_s)
+    if not least < low <= high:
+        raise ConfigError(
+            f"song_s is {song_s}: take more than {least} s, the shorter "
+            "length first"
+        )
+
+
+def _nothing(target, results):
+    pass
+
+
+def _write_text(path, text):
+    path.write_text(text, encoding="utf-8")
+
+
+def _write(folder, options, render, songs, finish, n_jobs, progress):
+    """Render all songs into a folder that appears when it is complete."""
+    from joblib import Parallel, delayed
+    from tqdm import tqdm
+
+    folder = Path(folder)
+    if not songs:
+        raise ConfigError("no songs to write: ask for at least 1")
+    if not (isinstance(options["seed"], int) and options["seed"] >= 0):
+        raise ConfigError(
+            f"seed is {options['seed']!r}: take a whole number from 0"
+        )
+    marker = json.loads(json.dumps({"version": VERSION, **options}))
+    if _is_done(folder, marker):
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{folder.parent}: cannot be made ({error.strerror}): choose "
+            "another folder"
+        ) from None
+    with atomic_folder(folder) as target:
+        jobs = Parallel(n_jobs=n_jobs, return_as="generator")(
+            delayed(render)(target, song, options) for song in songs
+        )
+        bar = tqdm(
+            jobs,
+            total=len(songs),
+            desc=f"MiniSinging as {options['layout']}",
+            unit="song",
+            disable=None if progress else True,
+        )
+        finish(target, list(bar))
+        _write_text(target / MARKER, json.dumps(marker, indent=2) + "\n")
+    return folder
+
+
+def _is_done(folder, marker):
+    """Whether the folder was written with the same options."""
+    try:
+        found = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    if found != marker:
+        names = sorted(
+            key
+            for key in {*found, *marker}
+            if found.get(key) != marker.get(key)
+        )
+        raise OutputError(
+            f"{folder}: holds MiniSinging with another {names[0]} "
+            f"({found.get(names[0])}, asked for {marker.get(names[0])}): "
+            "choose another folder or remove it"
+        )
+    return True

@@ -1,0 +1,789 @@
+"""The command line: `singbrain transcribe | evaluate | prepare`.
+
+Exit codes: 0 all went well, 2 something the user can mend (one line on stderr
+says what), 130 stopped with Ctrl-C.
+
+Whatever is slow to import is imported by the command that needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import glob
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from speechbrain_ext import __version__
+from speechbrain_ext.errors import (
+    AudioError,
+    ConfigError,
+    DependencyError,
+    OutputError,
+    SingBrainError,
+)
+
+# Work on less audio than this is over before a progress bar helps.
+PROGRESS_FROM_S = 10.0
+
+# What `transcribe` writes unless told otherwise.
+DEFAULT_FORMATS = ("mid", "csv")
+
+_TRANSCRIBE = """\
+examples:
+  singbrain transcribe song.wav
+      writes song.mid and song.csv into the current folder
+  singbrain transcribe song.mp3 -o melody.mid
+      writes one file
+  singbrain transcribe recordings/ "more/*.m4a" -o notes --format mid,json
+      writes notes/<name>.mid and .json for every recording; folders inside
+      recordings/ are searched with --recursive and mirrored in notes/
+  singbrain transcribe clip.mp4 --plot
+      also draws clip.png, a piano roll
+"""
+
+_EVALUATE = """\
+REF and EST are two note files, two folders of note files that are paired by
+name, or two MIR-ST500 annotation files (JSON, paired by song id).
+
+examples:
+  singbrain evaluate notes reference.csv estimate.mid
+  singbrain evaluate notes annotations/ notes/ --csv scores.csv
+  singbrain evaluate notes MIR-ST500.json predictions.json --json
+"""
+
+_PREPARE = """\
+examples:
+  singbrain prepare --list
+  singbrain prepare mir_st500 corpora/MIR_ST500 manifests/mir_st500 --jobs 4
+  singbrain prepare vocadito corpora/vocadito manifests/vocadito --download
+"""
+
+
+def main(argv=None) -> int:
+    """Run a command.
+
+    Arguments
+    ---------
+    argv : list of str, optional
+        Arguments without the program's name. Default: those of the process.
+
+    Returns
+    -------
+    int
+        Exit code.
+
+    Example
+    -------
+    >>> main(["evaluate", "notes", "no-such.csv", "song.csv"])
+    2
+    """
+    # A file name may hold bytes that the terminal cannot show.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        options = _parser().parse_args(argv)
+    except SystemExit as done:
+        return int(done.code or 0)
+    try:
+        options.run(options)
+    except SingBrainError as error:
+        _complain(error)
+        return 2
+    except _Failed:
+        return 2
+    except KeyboardInterrupt:
+        _complain("stopped")
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `singbrain ... | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+class _Failed(Exception):
+    """Some files failed, and it has been said."""
+
+
+def _complain(error):
+    line = " ".join(str(error).split())
+    print(f"singbrain: error: {line}", file=sys.stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that complains as everything else here does: on one line."""
+
+    def error(self, message):
+        """Complain and leave."""
+        _complain(f"{message} (see {self.prog} -h)")
+        self.exit(2)
+
+
+def _parser():
+    parser = _Parser(
+        prog="singbrain",
+        description="From singing to notes.",
+        epilog="`singbrain COMMAND -h` explains a command.",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"singbrain {__version__}"
+    )
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True
+    )
+
+    def command(family, name, run, help, epilog):
+        made = family.add_parser(
+            name,
+            help=help,
+            description=f"{help[0].upper()}{help[1:]}.",
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        made.set_defaults(run=run)
+        return made
+
+    _add_transcribe(
+        command(
+            commands,
+            "transcribe",
+            _transcribe,
+            "turn recordings of a singing voice into notes",
+            _TRANSCRIBE,
+        )
+    )
+    kinds = commands.add_parser(
+        "evaluate",
+        help="compare results with a reference",
+        description="Compare results with a reference.",
+    ).add_subparsers(title="what", metavar="WHAT", required=True)
+    _add_evaluate_notes(
+        command(
+            kinds,
+            "notes",
+            _evaluate_notes,
+            "score transcribed notes against reference notes",
+            _EVALUATE,
+        )
+    )
+    _add_prepare(
+        command(
+            commands,
+            "prepare",
+            _prepare,
+            "turn a corpus into the manifests that recipes read",
+            _PREPARE,
+        )
+    )
+    return parser
+
+
+# --- transcribe ------------------------------------------------------------
+
+
+def _add_transcribe(parser):
+    add = parser.add_argument
+    add(
+        "audio",
+        nargs="+",
+        metavar="AUDIO",
+        help="audio or video file, folder of such files, or glob pattern",
+    )
+    add(
+        "-o",
+        "--output",
+        metavar="PATH",
+        help="folder to write into (made if missing); or, for one input, a "
+        "file whose suffix tells the format (default: the current folder)",
+    )
+    add(
+        "--format",
+        metavar="NAMES",
+        help="what to write, separated by commas: mid, csv, json, tonas, "
+        "labels, musicxml, jams, mir_st500 (default: mid,csv)",
+    )
+    add("--plot", action="store_true", help="also draw a piano roll (.png)")
+    add(
+        "--recursive",
+        action="store_true",
+        help="search folders inside folders too",
+    )
+    add("--force", action="store_true", help="replace existing outputs")
+    add(
+        "--quiet",
+        action="store_true",
+        help="print nothing but errors",
+    )
+    group = parser.add_argument_group("model")
+    add = group.add_argument
+    add(
+        "--model",
+        metavar="DIR",
+        help="model folder, or name of a shipped model (default: the shipped "
+        "transcriber)",
+    )
+    add(
+        "--device",
+        default="cpu",
+        help="where to compute: cpu, cuda, cuda:1, mps (default: cpu)",
+    )
+    add(
+        "--onset-threshold",
+        type=float,
+        metavar="P",
+        help="lowest onset probability that starts a note, 0 to 1: lower "
+        "finds more notes (default: the model's own)",
+    )
+    add(
+        "--silence-threshold",
+        type=float,
+        metavar="P",
+        help="lowest silence probability that ends a note, 0 to 1 (default: "
+        "the model's own)",
+    )
+    add(
+        "--min-duration",
+        type=float,
+        metavar="S",
+        help="drop shorter notes, in seconds (default: the model's own)",
+    )
+
+
+class _Job(NamedTuple):
+    """One recording and the files to write for it."""
+
+    audio: Path
+    notes: dict[str, Path]
+    plot: Path | None
+
+    @property
+    def outputs(self):
+        return [*self.notes.values(), *([self.plot] if self.plot else [])]
+
+
+def _transcribe(options):
+    inputs = _inputs(options.audio, options.recursive)
+    jobs = _plan(inputs, options.output, options.format, options.plot)
+    _check_outputs(jobs, options.force)
+    _check_formats(jobs[0])
+    with _folders(jobs):
+        from speechbrain_ext.inference.transcriber import Transcriber
+
+        settings = {
+            "onset_threshold": options.onset_threshold,
+            "silence_threshold": options.silence_threshold,
+            "min_duration_s": options.min_duration,
+        }
+        settings = {k: v for k, v in settings.items() if v is not None}
+        transcriber = Transcriber.from_hparams(
+            options.model,
+            device=options.device,
+            overrides={"decoder": settings} if settings else None,
+        )
+        failures = []
+        with _progress(jobs, options.quiet) as bar:
+            for job in jobs:
+                try:
+                    line = _transcribe_one(job, transcriber, options, bar)
+                except SingBrainError as error:
+                    failures.append(error)
+                    continue
+                if not options.quiet:
+                    bar.write(line)
+    if failures:
+        for failure in failures:
+            _complain(failure)
+        if len(jobs) > 1:
+            _complain(
+                f"{len(failures)} of {len(jobs)} recordings failed; the "
+                "others are done"
+                if len(failures) < len(jobs)
+                else f"all {len(jobs)} recordings failed"
+            )
+        raise _Failed
+
+
+def _transcribe_one(job, transcriber, options, bar):
+    """Transcribe a recording, write its files, and tell about it."""
+    from speechbrain_ext.formats import write_notes
+    from speechbrain_ext.frames import FRAME_RATE
+
+    bar.start(job.audio)
+    logits = transcriber.logits_file(job.audio, bar.progress)
+    posteriors = transcriber.posteriors(logits)
+    notes = transcriber.decoder(posteriors)
+    for name, path in job.notes.items():
+        write_notes(notes, path, name, overwrite=options.force)
+    if job.plot:
+        from speechbrain_ext.report.plots import piano_roll
+
+        piano_roll(
+            None,
+            notes,
+            job.plot,
+            posteriors=posteriors,
+            title=job.audio.name,
+            overwrite=options.force,
+        )
+    what = "no notes"
+    if len(notes):
+        low, high = (note_name(m) for m in (min(notes.midi), max(notes.midi)))
+        count = f"{len(notes)} note{'s' if len(notes) > 1 else ''}"
+        what = f"{count}, {low} to {high}"
+    seconds = len(logits) / FRAME_RATE
+    where = ", ".join(str(path) for path in job.outputs)
+    return f"{job.audio.name}: {what}, {seconds:.1f} s -> {where}"
+
+
+def note_name(midi) -> str:
+    """Name of the nearest semitone, middle C = C4.
+
+    Arguments
+    ---------
+    midi : float
+        MIDI number.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> note_name(60), note_name(68.6)
+    ('C4', 'A4')
+    """
+    from speechbrain_ext.formats import NAMES
+
+    number = int(midi + 0.5)
+    return f"{NAMES[number % 12]}{number // 12 - 1}"
+
+
+def _inputs(arguments, recursive):
+    """Files that the arguments stand for, each with its name for outputs.
+
+    Returns a dictionary from file to the path of its outputs, relative to the
+    output folder and without suffix.
+    """
+    from speechbrain_ext.audio import AUDIO_SUFFIXES, VIDEO_SUFFIXES
+
+    media = {*AUDIO_SUFFIXES, *VIDEO_SUFFIXES}
+    found, known = {}, set()
+
+    def take(file, home):
+        real = file.resolve()
+        if real not in known:
+            known.add(real)
+            found[file] = file.relative_to(home).with_name(file.stem)
+
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            files = path.rglob("*") if recursive else path.iterdir()
+            files = sorted(
+                file
+                for file in files
+                if file.suffix.lower() in media
+                and file.is_file()
+                and not file.name.startswith(".")
+            )
+            if not files:
+                hint = "" if recursive else "; --recursive searches deeper"
+                raise AudioError(f"{path}: holds no audio or video file{hint}")
+            for file in files:
+                take(file, path)
+        elif path.exists():
+            take(path, path.parent)
+        elif glob.has_magic(argument):
+            files = [
+                Path(name)
+                for name in sorted(glob.glob(argument, recursive=True))
+                if os.path.isfile(name)
+            ]
+            if not files:
+                raise AudioError(f"{argument}: no file matches this pattern")
+            for file in files:
+                take(file, file.parent)
+        else:
+            raise AudioError(f"{path}: no such file: check the path")
+    return found
+
+
+def _plan(inputs, output, format, plot):
+    """Decide what is written where; nothing is touched yet."""
+    from speechbrain_ext.formats import FORMATS, is_note_file
+
+    target = Path(output) if output is not None else Path()
+    one_file = (
+        output is not None
+        and is_note_file(target)
+        and not target.is_dir()
+        and not output.endswith(("/", os.sep))
+    )
+    if one_file and len(inputs) > 1:
+        raise OutputError(
+            f"{target}: one file cannot hold the notes of {len(inputs)} "
+            "recordings: name a folder"
+        )
+    names = None
+    if format is not None:
+        names = list(dict.fromkeys(format.replace(" ", "").split(",")))
+        aliases = {
+            suffix[1:].lower(): name
+            for name, known in FORMATS.items()
+            for suffix in known.suffixes
+        }
+        names = [aliases.get(n, n) if n not in FORMATS else n for n in names]
+        for name in names:
+            if name not in FORMATS:
+                raise ConfigError(
+                    f"unknown note format '{name}': use one of "
+                    f"{', '.join(FORMATS)}"
+                )
+    if one_file:
+        if names is not None and len(names) > 1:
+            raise OutputError(
+                f"{target}: one file cannot hold {len(names)} formats: name a "
+                "folder or one format"
+            )
+        name = names[0] if names else None
+        if name and not _fits(target, FORMATS[name].suffixes):
+            raise OutputError(
+                f"{target}: is not named like a {name} file: change --format "
+                "or the name"
+            )
+        name = name or next(
+            known
+            for known in sorted(
+                FORMATS, key=lambda n: -len("".join(FORMATS[n].suffixes[:1]))
+            )
+            if FORMATS[known].suffixes
+            and _fits(target, FORMATS[known].suffixes)
+        )
+        audio = next(iter(inputs))
+        jobs = [
+            _Job(
+                audio,
+                {name: target},
+                target.with_suffix(".png") if plot else None,
+            )
+        ]
+    else:
+        jobs = []
+        for audio, stem in inputs.items():
+            base = target / stem
+            notes = {
+                name: base.with_name(
+                    base.name + (FORMATS[name].suffixes or (".json",))[0]
+                )
+                for name in names or DEFAULT_FORMATS
+            }
+            picture = base.with_name(f"{base.name}.png") if plot else None
+            jobs.append(_Job(audio, notes, picture))
+    taken = {}
+    for job in jobs:
+        for path in job.outputs:
+            key = os.path.normcase(path)
+            other = taken.setdefault(key, job.audio)
+            if other != job.audio:
+                raise OutputError(
+                    f"{other} and {job.audio} would both write {path}: rename "
+                    "one or give them different output folders"
+                )
+        if len(set(job.outputs)) < len(job.outputs):
+            raise OutputError(
+                f"{job.audio}: two of the formats {', '.join(job.notes)} "
+                "share a suffix: write them one at a time"
+            )
+    return jobs
+
+
+def _fits(path, suffixes):
+    """Whether a file name ends in one of a format's suffixes."""
+    ends = tuple(s.lower() for s in suffixes or (".json",))
+    return path.name.lower().endswith(ends)
+
+
+def _check_outputs(jobs, force):
+    """Refuse to replace anything that exists."""
+    existing = [
+        path
+        for job in jobs
+        for path in job.outputs
+        if path.is_dir() or (not force and os.path.lexists(path))
+    ]
+    if existing:
+        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        verb = "exist" if more else "exists"
+        raise OutputError(
+            f"{existing[0]}{more} {verb} already: use --force to replace, or "
+            "another -o"
+        )
+
+
+def _check_formats(job):
+    """Find missing libraries before the work, by writing a note each."""
+    from speechbrain_ext.formats import write_notes
+    from speechbrain_ext.notes import NoteSequence
+
+    note = NoteSequence([(0.0, 1.0, 60)])
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path in job.notes.items():
+            write_notes(note, Path(folder) / path.name, name)
+    if job.plot:
+        try:
+            import matplotlib  # noqa: F401 (only whether it is there)
+        except ImportError:
+            raise DependencyError(
+                "--plot needs matplotlib: pip install matplotlib"
+            ) from None
+
+
+@contextlib.contextmanager
+def _folders(jobs):
+    """Make the output folders, writable; remove those that stay empty."""
+    made = []
+    try:
+        for folder in dict.fromkeys(p.parent for j in jobs for p in j.outputs):
+            missing = [f for f in (folder, *folder.parents) if not f.exists()]
+            try:
+                for new in reversed(missing):
+                    new.mkdir()
+                    made.append(new)
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
+            except OSError as error:
+                raise OutputError(
+                    f"{folder}: cannot write in this folder "
+                    f"({error.strerror}): choose another one with -o"
+                ) from None
+        yield
+    finally:
+        for new in reversed(made):
+            with contextlib.suppress(OSError):
+                new.rmdir()
+
+
+class _Progress:
+    """A progress bar in seconds of audio, or nothing."""
+
+    def __init__(self, bar):
+        self.bar, self.done = bar, 0.0
+
+    def start(self, path):
+        """Begin a recording."""
+        self.done = 0.0
+        if self.bar is not None:
+            self.bar.set_description(path.name[-30:], refresh=True)
+
+    def progress(self, seconds):
+        """Take the seconds done of this recording."""
+        if self.bar is not None:
+            self.bar.update(round(seconds - self.done, 2))
+        self.done = seconds
+
+    def write(self, line):
+        """Print a line beside the bar."""
+        if self.bar is not None:
+            self.bar.clear()
+        print(line, flush=True)
+
+
+@contextlib.contextmanager
+def _progress(jobs, quiet):
+    """Show a bar on a terminal if the work is long."""
+    if quiet or not sys.stderr.isatty():
+        yield _Progress(None)
+        return
+    from tqdm import tqdm
+
+    from speechbrain_ext.audio import audio_info
+
+    total = 0.0
+    for job in jobs:
+        # A file that cannot be read is told of when its turn comes.
+        with contextlib.suppress(SingBrainError):
+            total += audio_info(job.audio).duration or 0.0
+    if 0 < total < PROGRESS_FROM_S:
+        yield _Progress(None)
+        return
+    with tqdm(
+        total=round(total, 1) or None,
+        unit="s",
+        bar_format="{desc}: {percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s "
+        "[{elapsed}<{remaining}]"
+        if total
+        else None,
+        leave=False,
+        file=sys.stderr,
+    ) as bar:
+        yield _Progress(bar)
+
+
+# --- evaluate notes --------------------------------------------------------
+
+
+def _add_evaluate_notes(parser):
+    add = parser.add_argument
+    add("reference", metavar="REF", help="what was sung")
+    add("estimate", metavar="EST", help="what was transcribed")
+    for name, default, unit, what in (
+        ("onset-tolerance", 0.05, "S", "onset tolerance in seconds"),
+        ("pitch-tolerance", 50.0, "CENTS", "pitch tolerance in cents"),
+        (
+            "offset-ratio",
+            0.2,
+            "R",
+            "offset tolerance as a share of the reference note's duration",
+        ),
+        ("offset-min", 0.05, "S", "least offset tolerance in seconds"),
+    ):
+        add(
+            f"--{name}",
+            type=float,
+            default=default,
+            metavar=unit,
+            help=f"{what} (default: {default:g})",
+        )
+    add(
+        "--format",
+        metavar="NAME",
+        help="format of the note files (default: by their suffixes); in "
+        "folders other files are left out",
+    )
+    add(
+        "--json",
+        action="store_true",
+        help="print the means as JSON and nothing else",
+    )
+    add("--csv", metavar="PATH", help="also write one row per song")
+    add("--force", action="store_true", help="replace an existing --csv file")
+
+
+def _evaluate_notes(options):
+    import json
+
+    from speechbrain_ext.metrics.notes import as_json, evaluate_paths
+
+    if options.csv and not options.force and os.path.lexists(options.csv):
+        raise OutputError(
+            f"{options.csv} exists already: use --force to replace it"
+        )
+    stats, only_reference, only_estimate = evaluate_paths(
+        options.reference,
+        options.estimate,
+        format=options.format,
+        onset_tolerance=options.onset_tolerance,
+        pitch_tolerance=options.pitch_tolerance,
+        offset_ratio=options.offset_ratio,
+        offset_min_tolerance=options.offset_min,
+    )
+    for side, songs in (
+        (options.reference, only_reference),
+        (options.estimate, only_estimate),
+    ):
+        for song in songs:
+            print(
+                f"singbrain: left out: {song} is only in {side}",
+                file=sys.stderr,
+            )
+    if options.csv:
+        stats.write_csv(options.csv, overwrite=options.force)
+    if options.json:
+        print(json.dumps(as_json(stats)))
+        return
+    print(_song_table(stats.songs))
+    print()
+    stats.write_table(sys.stdout)
+
+
+def _song_table(songs):
+    """F1 of every song in percent."""
+    from speechbrain_ext.metrics.notes import METRICS
+
+    width = max(4, *(len(song.song_id) for song in songs))
+    rows = [
+        f"{'F1 %':{width}}"
+        + "".join(f"{name:>9}" for name in METRICS)
+        + f"{'ref':>7}{'est':>7}"
+    ]
+    rows += [
+        f"{song.song_id:{width}}"
+        + "".join(f"{100 * song.scores[name].f1:9.2f}" for name in METRICS)
+        + f"{song.reference_notes:7}{song.estimated_notes:7}"
+        for song in songs
+    ]
+    return "\n".join(rows)
+
+
+# --- prepare ---------------------------------------------------------------
+
+
+def _add_prepare(parser):
+    add = parser.add_argument
+    add("corpus", nargs="?", metavar="CORPUS", help="name, see --list")
+    add("data_dir", nargs="?", metavar="DATA_DIR", help="the corpus on disk")
+    add(
+        "out_dir",
+        nargs="?",
+        metavar="OUT_DIR",
+        help="folder for manifests and notes (made if missing)",
+    )
+    add(
+        "--segment-s",
+        type=float,
+        default=5.0,
+        metavar="S",
+        help="length of a training segment in seconds (default: 5)",
+    )
+    add(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="files worked on at a time (default: 1)",
+    )
+    add(
+        "--force",
+        action="store_true",
+        help="replace another preparation in OUT_DIR",
+    )
+    add(
+        "--download",
+        action="store_true",
+        help="fetch the corpus into DATA_DIR first, where it is public",
+    )
+    add("--list", action="store_true", help="list the corpora known")
+
+
+def _prepare(options):
+    import data_prep
+
+    if options.list:
+        width = max(len(name) for name in data_prep.CORPORA)
+        for name, entry in data_prep.CORPORA.items():
+            print(f"{name:{width}}  {entry.license}  {entry.url}")
+        return
+    if options.out_dir is None:
+        raise ConfigError(
+            "prepare needs CORPUS DATA_DIR OUT_DIR; singbrain prepare --list "
+            "names the corpora"
+        )
+    if options.jobs < 1:
+        raise ConfigError(f"--jobs is {options.jobs}: use 1 or more")
+    if options.download:
+        data_prep.download(options.corpus, options.data_dir)
+    summary = data_prep.prepare(
+        options.corpus,
+        options.data_dir,
+        options.out_dir,
+        segment_s=options.segment_s,
+        n_jobs=options.jobs,
+        overwrite=options.force,
+    )
+    for remark in summary.remarks:
+        print(f"singbrain: note: {remark}", file=sys.stderr)
+    print(summary.table())

@@ -1,0 +1,522 @@
+"""Pictures: piano rolls of transcriptions and curves of trainings.
+
+Colours are those of Okabe and Ito, told apart by people with any kind of
+colour vision; missed notes are also hatched and extra notes outlined, so that
+the pictures survive a black-and-white printer. Figures are made without
+pyplot: nothing global changes, and threads may draw at the same time.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from functools import cache
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+
+from speechbrain_ext.errors import NoteError
+from speechbrain_ext.files import atomic_path
+from speechbrain_ext.formats import NAMES
+from speechbrain_ext.frames import FRAME_S, frame_centres
+from speechbrain_ext.metrics.notes import evaluate_notes, match_notes
+from speechbrain_ext.notes import NoteSequence
+
+RIGHT, PARTLY, EXTRA = "#0072B2", "#56B4E9", "#D55E00"
+MISSED, FOUND, PITCH = "#E69F00", "#D9D9D9", "#000000"
+
+ROW_S = 20.0  # longest row of a long song, in seconds
+MAX_ROWS = 30  # beyond that rows get longer
+WIDTH_IN = 14.0
+LEFT, RIGHT_EDGE = 0.55 / WIDTH_IN, 1 - 0.2 / WIDTH_IN  # of the figure
+DPI = 110
+
+
+def note_name(midi: float) -> str:
+    """Name of the nearest semitone, C4 = 60.
+
+    Arguments
+    ---------
+    midi : float
+        MIDI number.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> note_name(61.2), note_name(69), note_name(0)
+    ('C#4', 'A4', 'C-1')
+    """
+    octave, step = divmod(int(np.floor(midi + 0.5)), 12)
+    return f"{NAMES[step]}{octave - 1}"
+
+
+def piano_roll(
+    reference: NoteSequence | None,
+    estimate: NoteSequence,
+    path,
+    posteriors=None,
+    f0=None,
+    title: str | None = None,
+    start: float | None = None,
+    stop: float | None = None,
+    overwrite: bool = False,
+    row_s: float = ROW_S,
+) -> Path:
+    """Draw a transcription, against a reference if there is one.
+
+    Reference notes are wide boxes, estimated notes narrow bars on top. Which
+    notes count as right is decided on the whole song, with the default
+    tolerances of `evaluate_notes`.
+
+    Arguments
+    ---------
+    reference : NoteSequence or None
+        What was sung, or None if nobody knows.
+    estimate : NoteSequence
+        What was transcribed.
+    path : str or Path
+        The PNG to write.
+    posteriors : FramePosteriors, optional
+        Model outputs from time 0 on: pitch probabilities are drawn behind the
+        notes, onset probabilities below each row.
+    f0 : (times, midi), optional
+        Pitch curve: two arrays of the same length, seconds and MIDI numbers,
+        nan where unvoiced.
+    title : str, optional
+        First line above the picture.
+    start, stop : float, optional
+        Seconds to draw (default: from 0 to the end of the last note).
+    overwrite : bool
+        Whether an existing file may be replaced (default False).
+    row_s : float
+        Longest row in seconds (default 20; longer if there would be more than
+        30 rows). Rows of a picture are equally long.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    NoteError
+        If `stop` is not after `start`.
+    OutputError
+        If the file exists or cannot be written.
+
+    Example
+    -------
+    >>> melody = NoteSequence([(0, 1, 60), (1, 2, 62)])
+    >>> path = getfixture("tmp_path") / "song.png"
+    >>> piano_roll(melody, melody[:1], path).stat().st_size > 1000
+    True
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patheffects import withStroke
+
+    known = reference if reference is not None else NoteSequence()
+    start = 0.0 if start is None else float(start)
+    if stop is None:
+        ends = [known.end, estimate.end, start + 1.0]
+        if posteriors is not None:
+            ends.append(len(posteriors) * FRAME_S)
+        stop = max(ends)
+    if not 0 <= start < stop:
+        raise NoteError(
+            f"cannot draw from {start:g} s to {stop:g} s: the end must lie "
+            "after the start"
+        )
+    n_rows = min(ceil((stop - start) / row_s - 1e-9), MAX_ROWS)
+    length = max((stop - start) / n_rows, 1.0)
+    if n_rows > 1:
+        length = ceil(length)
+    low, high = _pitch_range([known, estimate], f0, start, stop)
+
+    strip = 0.45 if posteriors is not None else 0.0
+    gap = 0.06 if strip else 0.0
+    roll_in = min(max(0.17 * (high - low + 1), 1.9), 4.6)
+    row_in = roll_in + gap + strip + 0.4
+    head_in, foot_in = 0.75, 0.15
+    height = head_in + n_rows * row_in + foot_in
+    figure = Figure(figsize=(WIDTH_IN, height), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    left, width = LEFT, RIGHT_EDGE - LEFT
+    kinds = _kinds(reference, estimate)
+    for row in range(n_rows):
+        top = height - head_in - row * row_in
+        axes = figure.add_axes(
+            (
+                left,
+                (top - roll_in) / height,
+                width,
+                roll_in / height,
+            )
+        )
+        begin = start + row * length
+        _frame(axes, begin, begin + length, low, high, strip > 0)
+        axes.axvspan(max(stop, begin), begin + length, color="#F4F4F4", lw=0)
+        if posteriors is not None:
+            _pitch_image(axes, posteriors, begin, begin + length)
+            below = figure.add_axes(
+                (left, (top - row_in + 0.4) / height, width, strip / height)
+            )
+            _onset_strip(below, posteriors, begin, begin + length)
+        _notes(axes, known, kinds[0], begin, begin + length, wide=True)
+        _notes(axes, estimate, kinds[1], begin, begin + length, wide=False)
+        if f0 is not None:
+            times, midi = (np.asarray(part, dtype=float) for part in f0)
+            # No line across a leap of the voice.
+            leaps = np.flatnonzero(np.abs(np.diff(midi)) > 2.5) + 1
+            axes.plot(
+                np.insert(times, leaps, times[leaps]),
+                np.insert(midi, leaps, np.nan),
+                color=PITCH,
+                lw=0.8,
+                zorder=5,
+                path_effects=[withStroke(linewidth=2, foreground="white")],
+            )
+    figure.text(0.5, 0.12 / height, "time in seconds", ha="center", fontsize=9)
+    _heading(figure, height, reference, estimate, kinds, title, f0 is not None)
+    return _save(figure, path, overwrite)
+
+
+_STYLES = {
+    # face, edge, hatch, words for the legend
+    "found": (FOUND, "#8C8C8C", None, "reference, found"),
+    "missed": ("white", MISSED, "////", "reference, missed"),
+    "right": (RIGHT, "white", None, "estimate, right"),
+    "partly": (PARTLY, "white", None, "estimate, offset differs"),
+    "extra": (EXTRA, "black", None, "estimate, extra"),
+    "plain": (RIGHT, "white", None, "notes"),
+}
+
+
+def _kinds(reference, estimate) -> tuple[list[str], list[str]]:
+    """How each reference and each estimated note is drawn."""
+    if reference is None:
+        return [], ["plain"] * len(estimate)
+    kinds = ["missed"] * len(reference), ["extra"] * len(estimate)
+    right = match_notes(reference, estimate)
+    onsets = match_notes(reference, estimate, offset_ratio=None)
+    # The two matchings may pair notes differently; a note that is right with
+    # its offset is right.
+    for pairs, kind in ((onsets, "partly"), (right, "right")):
+        for i, j in pairs:
+            kinds[0][i] = "found"
+            kinds[1][j] = kind
+    return kinds
+
+
+def _pitch_range(melodies, f0, start, stop) -> tuple[int, int]:
+    """Lowest and highest semitone to show, at least an octave."""
+    pitches = [
+        note.midi
+        for notes in melodies
+        for note in notes
+        if note.offset > start and note.onset < stop
+    ]
+    if f0 is not None:
+        times, midi = (np.asarray(part, dtype=float) for part in f0)
+        shown = midi[(times >= start) & (times < stop) & np.isfinite(midi)]
+        if len(shown):
+            # A few octave errors must not squash the picture.
+            pitches += [*np.quantile(shown, [0.02, 0.98])]
+    if not pitches:
+        return 54, 66
+    low, high = int(np.floor(min(pitches))) - 1, int(np.ceil(max(pitches))) + 1
+    missing = max(12 - (high - low), 0)
+    return low - missing // 2, high + (missing + 1) // 2
+
+
+def _frame(axes, begin, end, low, high, strip) -> None:
+    """Axes with note names, seconds and shaded black keys."""
+    axes.set_xlim(begin, end)
+    axes.set_ylim(low - 0.5, high + 0.5)
+    semitones = range(low, high + 1)
+    for semitone in semitones:
+        if "#" in NAMES[semitone % 12]:
+            axes.axhspan(
+                semitone - 0.5, semitone + 0.5, color="#F2F2F2", lw=0, zorder=0
+            )
+        if semitone % 12 in (0, 5):
+            axes.axhline(semitone - 0.5, color="#BBBBBB", lw=0.5, zorder=0)
+    if high - low <= 14:
+        shown = list(semitones)
+    else:
+        steps = (0, 2, 4, 5, 7, 9, 11) if high - low <= 32 else (0, 5)
+        shown = [s for s in semitones if s % 12 in steps]
+    axes.set_yticks(shown, [note_name(s) for s in shown], fontsize=7)
+    step = 1 if end - begin <= 16 else 5
+    while (end - begin) / step > 24:
+        step *= 2
+    ticks = np.arange(ceil(begin / step), end / step + 1e-9) * step
+    axes.set_xticks(ticks, [f"{t:g}" for t in ticks], fontsize=8)
+    if step > 1:
+        axes.set_xticks(
+            np.arange(ceil(begin), end + 1e-9, max(step // 5, 1)), minor=True
+        )
+    axes.grid(axis="x", color="#DDDDDD", lw=0.6, zorder=0)
+    axes.tick_params(length=2, pad=2, labelbottom=not strip)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _notes(axes, notes, kinds, begin, end, wide: bool) -> None:
+    """Bars of the notes that sound in a row."""
+    from matplotlib.patches import Rectangle
+
+    tall = 0.96 if wide else 0.56
+    for note, kind in zip(notes, kinds, strict=True):
+        if note.offset <= begin or note.onset >= end:
+            continue
+        face, edge, hatch, _ = _STYLES[kind]
+        axes.add_patch(
+            Rectangle(
+                (note.onset, note.midi - tall / 2),
+                note.duration,
+                tall,
+                facecolor=face,
+                edgecolor=edge,
+                hatch=hatch,
+                linewidth=0.9 if wide else 0.6,
+                zorder=2 if wide else 3,
+            )
+        )
+        if not wide and note.lyric and note.onset >= begin:
+            axes.annotate(
+                note.lyric,
+                (note.onset, note.midi + 0.5),
+                fontsize=7,
+                clip_on=True,
+                annotation_clip=True,
+                family=_families(),
+                parse_math=False,
+                zorder=6,
+            )
+
+
+def _pitch_image(axes, posteriors, begin, end) -> None:
+    """Probability that each semitone is sung, in grey behind the notes."""
+    limits = axes.get_ylim()
+    first, last = (int(round(t / FRAME_S)) for t in (begin, end))
+    last = min(last, len(posteriors))
+    if last <= first:
+        return
+    pitch = np.exp(posteriors.pitch[first:last])
+    sung = np.clip(pitch * (1 - posteriors.silence[first:last, None]), 0, 1)
+    # One colour, as opaque as the note is probable.
+    image = np.empty((*sung.T.shape, 4))
+    image[..., :3] = np.array([0, 158, 115]) / 255
+    image[..., 3] = 0.6 * sung.T
+    axes.imshow(
+        image,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        extent=(
+            first * FRAME_S,
+            last * FRAME_S,
+            posteriors.low - 0.5,
+            posteriors.low + sung.shape[1] - 0.5,
+        ),
+        zorder=1,
+    )
+    axes.set_xlim(begin, end)
+    axes.set_ylim(limits)
+
+
+def _onset_strip(axes, posteriors, begin, end) -> None:
+    """Onset probabilities below a row."""
+    times = frame_centres(len(posteriors))
+    inside = (times >= begin) & (times < end)
+    axes.fill_between(
+        times[inside], posteriors.onset[inside], color="#009E73", lw=0
+    )
+    axes.set_xlim(begin, end)
+    axes.set_ylim(0, 1.05)
+    axes.set_yticks([0.5], ["onset"], fontsize=7)
+    axes.tick_params(length=2, pad=2, labelsize=8)
+    axes.tick_params(axis="y", labelsize=7)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _heading(figure, height, reference, estimate, kinds, title, f0) -> None:
+    """Title, scores and legend above the rows."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    if reference is None:
+        scores = f"{len(estimate)} notes"
+    else:
+        scores = "F1 in %:  " + "   ".join(
+            f"{metric} {100 * score.f1:.1f}"
+            for metric, score in evaluate_notes(reference, estimate).items()
+        )
+    line = 1 - 0.22 / height
+    figure.text(
+        LEFT,
+        line,
+        title or "",
+        fontsize=12,
+        va="center",
+        family=_families(),
+        parse_math=False,
+    )
+    figure.text(RIGHT_EDGE, line, scores, fontsize=10, va="center", ha="right")
+    names = ["plain"] if reference is None else list(_STYLES)[:-1]
+    counts = {name: (kinds[0] + kinds[1]).count(name) for name in names}
+    handles = [
+        Patch(
+            facecolor=_STYLES[name][0],
+            edgecolor=_STYLES[name][1],
+            hatch=_STYLES[name][2],
+            label=f"{_STYLES[name][3]} ({counts[name]})",
+        )
+        for name in names
+    ]
+    if f0:
+        handles.append(Line2D([], [], color=PITCH, lw=1, label="pitch curve"))
+    figure.legend(
+        handles=handles,
+        loc="center left",
+        ncols=len(handles),
+        bbox_to_anchor=(LEFT, 1 - 0.52 / height),
+        borderpad=0,
+        borderaxespad=0,
+        frameon=False,
+        fontsize=9,
+        handlelength=1.8,
+        columnspacing=1.4,
+    )
+
+
+def read_train_log(path) -> list[dict[str, float]]:
+    r"""Read the text that SpeechBrain's `FileTrainLogger` writes.
+
+    Arguments
+    ---------
+    path : str or Path
+        `train_log.txt`.
+
+    Returns
+    -------
+    list of dict of str to float
+        One row per line that has an epoch: `epoch`, `lr`, `train loss`, ...
+        If an epoch was logged twice, as after resuming, the last row stays.
+
+    Raises
+    ------
+    NoteError
+        If the file is missing or has no such line.
+
+    Example
+    -------
+    >>> log = getfixture("tmp_path") / "train_log.txt"
+    >>> _ = log.write_text("epoch: 1, lr: 1.0e-03 - train loss: 2.50\n")
+    >>> read_train_log(log)
+    [{'epoch': 1.0, 'lr': 0.001, 'train loss': 2.5}]
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise NoteError(f"{path}: cannot be read: {error.strerror}") from None
+    rows: dict[float, dict[str, float]] = {}
+    for line in text.splitlines():
+        pairs = re.findall(r"([A-Za-z][\w ]*): (-?[\d.]+(?:e[-+]?\d+)?)", line)
+        row = {name.strip(): float(value) for name, value in pairs}
+        if "epoch" in row and len(row) > 1:
+            rows[row["epoch"]] = row
+    if not rows:
+        raise NoteError(f"{path}: holds no line with an epoch and a value")
+    return [rows[epoch] for epoch in sorted(rows)]
+
+
+def training_curves(
+    rows: Iterable[Mapping[str, float]], path, overwrite: bool = False
+) -> Path:
+    """Draw how losses, scores and rates went over the epochs.
+
+    Arguments
+    ---------
+    rows : iterable of dict of str to float
+        One per epoch, as from `read_train_log`: `epoch` and any values.
+        `train x` and `valid x` share a panel named `x`.
+    path : str or Path
+        The PNG to write.
+    overwrite : bool
+        Whether an existing file may be replaced (default False).
+
+    Returns
+    -------
+    Path
+        The file written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    rows = list(rows)
+    panels: dict[str, dict[str, list]] = {}
+    for name in dict.fromkeys(key for row in rows for key in row):
+        part, _, rest = name.partition(" ")
+        if name == "epoch":
+            continue
+        if part not in ("train", "valid", "test") or not rest:
+            part, rest = "", name
+        points = [(row["epoch"], row[name]) for row in rows if name in row]
+        panels.setdefault(rest, {})[part] = points
+    if not panels:
+        raise NoteError("there is nothing to draw: the log has no values")
+    columns = 2 if len(panels) == 4 else min(len(panels), 3)
+    lines = ceil(len(panels) / columns)
+    figure = Figure(
+        figsize=(4.6 * columns, 3.2 * lines), dpi=DPI, layout="constrained"
+    )
+    FigureCanvasAgg(figure)
+    colours = {"train": RIGHT, "valid": EXTRA, "test": PARTLY, "": PITCH}
+    markers = {"train": "o", "valid": "s", "test": "^", "": "."}
+    for index, (title, curves) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(lines, columns, index)
+        for part, points in curves.items():
+            axes.plot(
+                *zip(*points, strict=True),
+                color=colours[part],
+                marker=markers[part],
+                markersize=4,
+                label=part or None,
+            )
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("epoch", fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(color="#DDDDDD", lw=0.6)
+        if any(curves):
+            axes.legend(frameon=False, fontsize=8)
+    return _save(figure, path, overwrite)
+
+
+@cache
+def _families() -> list[str]:
+    """Fonts for words of users: the default and what is there for CJK."""
+    from matplotlib.font_manager import fontManager
+
+    names = {font.name for font in fontManager.ttflist}
+    cjk = r"(CJK|Han|WenQuanYi|Fallback|SimHei|Hiragino|PingFang|YaHei)"
+    found = [n for n in sorted(names) if re.search(cjk, n)]
+    return ["DejaVu Sans", *found[:1]]
+
+
+def _save(figure, path, overwrite: bool) -> Path:
+    """Write a figure as PNG; characters that no font has become boxes."""
+    with atomic_path(path, overwrite) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(temporary, format="png", dpi=DPI)
+    return Path(path)

@@ -1,0 +1,303 @@
+"""Reading, streaming and writing of audio."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechbrain_ext import audio
+from speechbrain_ext.audio import (
+    SLICE_TOLERANCE,
+    audio_info,
+    level_db,
+    read_audio,
+    resample,
+    stream_audio,
+    write_audio,
+)
+from speechbrain_ext.errors import AudioError, OutputError
+
+SOUNDFILE = ["wav", "flac", "ogg", "mp3", "aiff"]
+FFMPEG = {"m4a": "aac", "mkv": "libopus", "wma": "wmav2", "mp2": "mp2"}
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory, noise, write_media):
+    """A 3 s stereo recording in many formats, by suffix."""
+    folder = tmp_path_factory.mktemp("media")
+    files = {}
+    for suffix in SOUNDFILE:
+        files[suffix] = folder / f"a.{suffix}"
+        soundfile.write(files[suffix], noise(3, 44100, 2), 44100)
+    for suffix, codec in FFMPEG.items():
+        rate = 48000 if suffix == "mkv" else 44100
+        files[suffix] = write_media(
+            folder / f"b.{suffix}", noise(3, rate, 2), rate, codec
+        )
+    files["mp4"] = write_media(
+        folder / "c.mp4", noise(3, 44100, 2), video_s=3
+    )
+    return files
+
+
+@pytest.fixture
+def ramp(tmp_path):
+    """Sample k is k / 32768, exactly, 2 s at 16 kHz."""
+    path = tmp_path / "ramp.wav"
+    values = np.arange(32000, dtype=np.int16)
+    soundfile.write(path, values, 16000, subtype="PCM_16")
+    return path
+
+
+def test_info(media):
+    info = audio_info(media["wav"])
+    assert (info.sample_rate, info.channels) == (44100, 2)
+    assert (info.duration, info.n_samples) == (3.0, 132300)
+    info = audio_info(media["m4a"])
+    assert (info.sample_rate, info.channels, info.n_samples) == (44100, 2, None)
+    assert info.duration == pytest.approx(3.0, abs=0.05)
+
+
+def test_samples_of_a_slice(ramp):
+    # 0.5 s x 16000 = sample 8000; 0.75 s = sample 12000.
+    wav = read_audio(ramp, 0.5, 0.75)
+    assert wav.dtype == np.float32
+    assert (wav * 32768).tolist() == list(range(8000, 12000))
+    # 0.50004 s is sample 8000.64, rounded to 8001.
+    assert read_audio(ramp, 0.50004)[0] * 32768 == 8001
+    assert len(read_audio(ramp, 1.5, 99)) == 8000
+    assert len(read_audio(ramp, 1.5, math.inf)) == 8000
+
+
+def test_mono_is_the_mean_of_the_channels(tmp_path):
+    path = tmp_path / "stereo.wav"
+    soundfile.write(path, np.tile([[0.5, -0.25]], (8, 1)), 16000)
+    assert read_audio(path).tolist() == [0.125] * 8
+    assert read_audio(path, mono=False).tolist() == [[0.5, -0.25]] * 8
+
+
+@pytest.mark.parametrize("suffix", [*SOUNDFILE, *FFMPEG, "mp4"])
+@pytest.mark.parametrize("rate", [16000, None])
+def test_slices_and_streams_equal_the_whole(media, suffix, rate):
+    path = media[suffix]
+    whole = read_audio(path, sample_rate=rate)
+    own = audio_info(path).sample_rate
+    # Lossy formats may add up to a codec frame at the end.
+    assert 3.0 <= len(whole) / (rate or own) <= 3.1
+    for start, stop in ((0.0, 0.5), (1.2345, 1.9), (2.5, None)):
+        part = read_audio(path, start, stop, sample_rate=rate)
+        first = audio.seconds_to_samples(start, rate or own)
+        expected = whole[first:]
+        if stop is not None:
+            last = audio.seconds_to_samples(stop, rate or own)
+            expected = whole[first:last]
+        assert part.shape == expected.shape
+        tolerance = 0 if rate is None else SLICE_TOLERANCE
+        assert np.abs(part - expected).max() <= tolerance
+    blocks = list(stream_audio(path, 0.4, sample_rate=rate))
+    size = audio.seconds_to_samples(0.4, rate or own)
+    assert {len(block) for block in blocks[:-1]} == {size}
+    assert 0 < len(blocks[-1]) <= size
+    streamed = np.concatenate(blocks)
+    assert streamed.shape == whole.shape
+    assert np.abs(streamed - whole).max() <= 1e-5
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 37800, 48000, 44101])
+def test_odd_rates(tmp_path, noise, rate):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(4, rate), rate, subtype="FLOAT")
+    whole = read_audio(path)
+    assert len(whole) == 64000
+    part = read_audio(path, 2.71, 3.02)
+    assert np.abs(part - whole[43360:48320]).max() <= SLICE_TOLERANCE
+    streamed = np.concatenate(list(stream_audio(path, 1.0)))
+    assert np.abs(streamed - whole).max() <= 1e-5
+
+
+def test_stereo_stream(media):
+    blocks = list(stream_audio(media["flac"], 1.0, mono=False))
+    assert [block.shape for block in blocks] == [(16000, 2)] * 3
+    whole = read_audio(media["flac"], mono=False)
+    assert np.abs(np.concatenate(blocks) - whole).max() <= 1e-5
+
+
+def test_lossless_and_lossy_hold_the_same_sound(media):
+    wav = read_audio(media["wav"])
+    for suffix in ("flac", "m4a", "mp4", "wma", "mkv"):
+        other = read_audio(media[suffix])[:48000]
+        # White noise is hard on codecs; a shift by one sample would give 0.
+        correlation = np.corrcoef(wav[4000:44000], other[4000:44000])[0, 1]
+        if suffix == "mkv":  # made of other noise, at its own rate
+            continue
+        assert correlation > (0.9999 if suffix == "flac" else 0.5), suffix
+
+
+def test_sound_that_starts_after_its_video(tmp_path, noise, write_media):
+    path = write_media(
+        tmp_path / "late.mkv",
+        noise(1, 16000),
+        16000,
+        "flac",
+        video_s=2,
+        late_s=0.5,
+    )
+    wav = read_audio(path)
+    assert len(wav) == 24000
+    assert not wav[:7900].any()
+    assert np.abs(wav[8000:] - noise(1)[:, 0]).max() < 1e-4
+
+
+def test_stream_reads_no_more_than_it_gives(ramp, monkeypatch):
+    taken = []
+    original = audio._finite
+
+    def counted(*arguments):
+        for block in original(*arguments):
+            taken.append(len(block))
+            yield block
+
+    monkeypatch.setattr(audio, "_BLOCK", 1000)
+    monkeypatch.setattr(audio, "_finite", counted)
+    next(stream_audio(ramp, block_s=0.1))
+    assert sum(taken) == 2000  # 0.1 s are 1600 samples
+
+
+def bad_files(folder, write_media):
+    (folder / "text.wav").write_text("These are words.\n" * 99)
+    (folder / "text.mp3").write_text("These are words.\n" * 99)
+    (folder / "text.aac").write_text("These are words.\n" * 99)
+    (folder / "nothing.wav").write_bytes(b"")
+    soundfile.write(folder / "zero.wav", np.zeros(0), 16000)
+    (folder / "folder.wav").mkdir()
+    write_media(folder / "silent.mp4", video_s=1)
+    write_media(folder / "picture.mkv", video_s=0.04)
+    for name, value in (("nan", np.nan), ("inf", np.inf)):
+        wav = np.zeros((32000, 2), np.float32)
+        wav[24000, 1] = value
+        soundfile.write(folder / f"{name}.wav", wav, 16000, subtype="FLOAT")
+
+
+@pytest.mark.parametrize(
+    "name, says",
+    [
+        ("missing.wav", "no such file"),
+        ("folder.wav", "is a folder"),
+        ("text.wav", "is not an audio or video file"),
+        ("text.mp3", "is not an audio or video file"),
+        ("text.aac", "is not an audio or video file"),
+        ("nothing.wav", "is empty"),
+        ("zero.wav", "no samples"),
+        ("silent.mp4", "has no sound"),
+        ("picture.mkv", "has no sound"),
+        ("nan.wav", "at 1.500 s is not a finite"),
+        ("inf.wav", "at 1.500 s is not a finite"),
+    ],
+)
+def test_bad_files(tmp_path, write_media, capfd, name, says):
+    bad_files(tmp_path, write_media)
+    capfd.readouterr()
+    for function in (read_audio, lambda path: list(stream_audio(path, 0.1))):
+        with pytest.raises(AudioError) as caught:
+            function(tmp_path / name)
+        message = str(caught.value)
+        assert says in message
+        assert message.startswith(str(tmp_path / name))
+        assert "\n" not in message
+    assert capfd.readouterr() == ("", "")
+
+
+def test_slice_is_read_although_the_rest_is_not_finite(tmp_path, write_media):
+    bad_files(tmp_path, write_media)
+    assert len(read_audio(tmp_path / "nan.wav", 0, 1.5)) == 24000
+    with pytest.raises(AudioError, match=r"at 1\.500 s"):
+        read_audio(tmp_path / "nan.wav", 1.2, 1.6)
+
+
+def test_a_hole_in_the_middle_is_an_error(tmp_path, noise, write_media):
+    path = write_media(tmp_path / "a.m4a", noise(3, 44100, 1))
+    data = bytearray(path.read_bytes())
+    middle = data.index(b"mdat") + 20000
+    data[middle : middle + 2000] = b"\xff" * 2000
+    path.write_bytes(data)
+    with pytest.raises(AudioError, match=r"is damaged at [12]\.\d+ s"):
+        read_audio(path)
+
+
+def test_a_header_with_an_absurd_rate(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(99), 16)
+    with pytest.raises(AudioError, match="16 samples per second"):
+        read_audio(path)
+
+
+@pytest.mark.parametrize(
+    "start, stop, says",
+    [
+        (-1, None, "cannot start"),
+        (math.nan, None, "cannot start"),
+        (1, 1, "ends at 1 s but starts at 1 s"),
+        (1, 1.00001, "no sample lies between"),
+        (2.0, None, r"after the end of 2\.000 s"),
+        (7, 8, r"start reading at 7 s, after the end of 2\.000 s"),
+    ],
+)
+def test_bad_slices(ramp, start, stop, says):
+    with pytest.raises(AudioError, match=says):
+        read_audio(ramp, start, stop)
+
+
+def test_bad_rate(ramp):
+    with pytest.raises(AudioError, match="no sample rate"):
+        read_audio(ramp, sample_rate=0)
+
+
+def test_write_and_read(tmp_path, noise):
+    wav = noise(1)
+    for name, tolerance in (("a.wav", 2e-5), ("a.flac", 2e-5)):
+        path = write_audio(tmp_path / name, wav, 16000)
+        assert np.abs(read_audio(path) - wav[:, 0]).max() < tolerance
+    assert soundfile.info(tmp_path / "a.wav").subtype == "PCM_16"
+    path = write_audio(tmp_path / "b.wav", 3 * wav, 16000)
+    assert np.array_equal(read_audio(path), 3 * wav[:, 0])
+    assert soundfile.info(write_audio(tmp_path / "c.opus", wav, 16000))
+
+
+def test_write_errors_leave_nothing(tmp_path, noise):
+    wav = noise(0.1)
+    for name, signal, options, says in (
+        ("a.flac", 3 * wav, {}, "peak 1.5.. is over 1"),
+        ("a.wav", 3 * wav, {"subtype": "PCM_24"}, "would be clipped"),
+        ("a.wav", wav * np.nan, {}, "not finite"),
+        ("a.wav", wav[:0], {}, "0 samples"),
+        ("a.xyz", wav, {}, "into a '.xyz' file"),
+        ("a.flac", wav, {"subtype": "FLOAT"}, "cannot write FLOAT"),
+    ):
+        with pytest.raises(AudioError, match=says):
+            write_audio(tmp_path / name, signal, 16000, **options)
+    assert not list(tmp_path.iterdir())
+    write_audio(tmp_path / "a.wav", wav, 16000)
+    with pytest.raises(OutputError, match="exists already"):
+        write_audio(tmp_path / "a.wav", wav, 16000)
+    write_audio(tmp_path / "a.wav", wav / 2, 16000, overwrite=True)
+    assert read_audio(tmp_path / "a.wav").max() < 0.26
+    assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]
+
+
+def test_resample_keeps_a_sine():
+    def sine(rate):
+        return np.sin(2 * np.pi * 440 * np.arange(rate) / rate)
+
+    made = resample(sine(44100), 44100, 16000)
+    assert np.abs(made - sine(16000))[500:-500].max() < 1e-4
+    for count, rate in itertools.product((1, 99, 441, 442), (8000, 48000)):
+        expected = math.floor(count * 16000 / rate + 0.5)
+        assert len(resample(np.zeros(count), rate, 16000)) == expected
+
+
+def test_level():
+    wav = np.sin(np.arange(16000) * 2 * np.pi / 160)
+    assert level_db(wav) == pytest.approx(-3.0103, abs=1e-3)
+    assert level_db(np.zeros(9)) == -math.inf

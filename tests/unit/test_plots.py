@@ -1,0 +1,169 @@
+"""Pictures show what the metrics say."""
+
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from speechbrain_ext.errors import NoteError, OutputError
+from speechbrain_ext.frames import FramePosteriors
+from speechbrain_ext.notes import Note, NoteSequence
+from speechbrain_ext.report.plots import (
+    DPI,
+    EXTRA,
+    FOUND,
+    MISSED,
+    PARTLY,
+    RIGHT,
+    WIDTH_IN,
+    _kinds,
+    piano_roll,
+    read_train_log,
+    training_curves,
+)
+
+SONG = NoteSequence([(0, 1, 60), (1, 2, 62), (3, 4, 64), (5, 6, 65)])
+# Right; offset 0.5 s late; nothing for the third; a semitone off.
+HEARD = NoteSequence([(0.02, 1, 60), (1, 2.5, 62), (5, 6, 66)])
+
+
+def shows(image, colour):
+    """Number of pixels of a colour below the legend."""
+    wanted = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    roll = image[round(0.75 * DPI) :, :, :3]
+    return int((np.abs(roll - wanted).max(axis=2) < 0.01).sum())
+
+
+def test_kinds_by_hand():
+    assert _kinds(SONG, HEARD) == (
+        ["found", "found", "missed", "missed"],
+        ["right", "partly", "extra"],
+    )
+    assert _kinds(None, HEARD) == ([], ["plain"] * 3)
+
+
+def test_all_kinds_are_in_the_picture(tmp_path):
+    image = imread(piano_roll(SONG, HEARD, tmp_path / "a.png"))
+    assert image.shape[1] == WIDTH_IN * DPI
+    for colour in (RIGHT, PARTLY, EXTRA, MISSED, FOUND):
+        assert shows(image, colour) > 200, colour
+    image = imread(piano_roll(SONG, SONG, tmp_path / "b.png"))
+    for colour in (PARTLY, EXTRA, MISSED):
+        assert shows(image, colour) == 0, colour
+
+
+def test_bars_are_as_long_as_the_notes(tmp_path):
+    # Without a reference: 1 s and 3 s of the same colour, on 8 s.
+    notes = NoteSequence([(0, 1, 60), (4, 7, 60)])
+    image = imread(piano_roll(None, notes, tmp_path / "a.png", stop=8))
+    width = (WIDTH_IN - 0.75) * DPI / 8
+    wanted = [int(RIGHT[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    roll = image[round(0.75 * DPI) :, :, :3]
+    blue = (np.abs(roll - wanted).max(axis=2) < 0.01).any(axis=0)
+    assert blue.sum() == pytest.approx(4 * width, abs=6)
+
+
+def test_long_songs_get_equal_rows(tmp_path):
+    def height(seconds):
+        notes = NoteSequence([(0, 1, 60), (seconds - 1, seconds, 62)])
+        path = piano_roll(notes, notes, tmp_path / "a.png", overwrite=True)
+        return imread(path).shape[0]
+
+    one, two, three = height(20), height(40), height(41)
+    assert two - one == pytest.approx(three - two, abs=2)
+    assert two - one > 1.9 * DPI
+
+
+def test_excerpt(tmp_path):
+    # From 3 to 4.5 s there is only the missed note.
+    image = imread(
+        piano_roll(SONG, HEARD, tmp_path / "a.png", start=3, stop=4.5)
+    )
+    assert shows(image, MISSED) > 200
+    assert shows(image, RIGHT) == shows(image, EXTRA) == 0
+
+
+def test_posteriors_and_pitch_curve(tmp_path):
+    plain = imread(piano_roll(SONG, HEARD, tmp_path / "a.png"))
+    onset = np.zeros(300)
+    onset[[1, 50, 250]] = 1
+    pitch = np.full((300, 48), np.log(1 / 48))
+    posteriors = FramePosteriors(onset, np.zeros(300), pitch, low=36)
+    times = np.arange(0, 6, 0.01)
+    image = imread(
+        piano_roll(
+            SONG,
+            HEARD,
+            tmp_path / "b.png",
+            posteriors=posteriors,
+            f0=(times, np.where(times > 3, np.nan, 61.0)),
+        )
+    )
+    assert image.shape[0] > plain.shape[0]
+    assert shows(image, "#009E73") > 20 > shows(plain, "#009E73")
+    assert shows(image, "#000000") > shows(plain, "#000000") + 200
+
+
+@pytest.mark.parametrize("reference", [None, NoteSequence(), SONG])
+@pytest.mark.parametrize("estimate", [NoteSequence(), SONG])
+def test_empty_sides(tmp_path, reference, estimate):
+    path = piano_roll(reference, estimate, tmp_path / "a.png")
+    assert imread(path).std() > 0
+
+
+def test_any_words_without_warnings(tmp_path):
+    notes = NoteSequence([Note(0, 1, 60, "你$x_"), Note(1, 2, 60, "$\\bad$")])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        piano_roll(notes, notes, tmp_path / "a.png", title="歌 $\\frac$")
+
+
+def test_nothing_global_is_touched(tmp_path):
+    before = set(sys.modules)
+    piano_roll(SONG, HEARD, tmp_path / "a.png")
+    assert "matplotlib.pyplot" not in set(sys.modules) - before
+
+
+def test_errors(tmp_path):
+    path = piano_roll(SONG, HEARD, tmp_path / "a.png")
+    with pytest.raises(OutputError, match="exists already"):
+        piano_roll(SONG, HEARD, path)
+    with pytest.raises(NoteError, match="cannot draw from 3 s to 2 s"):
+        piano_roll(SONG, HEARD, tmp_path / "b.png", start=3, stop=2)
+    with pytest.raises(NoteError, match=r"none\.txt: cannot be read"):
+        read_train_log(tmp_path / "none.txt")
+    (tmp_path / "log.txt").write_text("hello\n")
+    with pytest.raises(NoteError, match="no line with an epoch"):
+        read_train_log(tmp_path / "log.txt")
+    with pytest.raises(NoteError, match="nothing to draw"):
+        training_curves([{"epoch": 1}], tmp_path / "c.png")
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["a.png", "log.txt"]
+
+
+def test_training_curves(tmp_path):
+    log = tmp_path / "train_log.txt"
+    log.write_text(
+        "epoch: 1, lr_head: 1.00e-03 - train loss: 3.0 - valid loss: 2.5, "
+        "valid COnPOff: 10.0\n"
+        "epoch: 2, lr_head: 9.00e-04 - train loss: 2.0 - valid loss: 2.25, "
+        "valid COnPOff: 20.0\n"
+        "epoch: 2, lr_head: 9.00e-04 - train loss: 1.0 - valid loss: 2.0, "
+        "valid COnPOff: 21.0\n"
+        "Epoch loaded: 2 - test loss: 2.1\n"
+    )
+    rows = read_train_log(log)
+    assert [row["train loss"] for row in rows] == [3, 1]
+    assert rows[1] == {
+        "epoch": 2,
+        "lr_head": 9e-4,
+        "train loss": 1,
+        "valid loss": 2,
+        "valid COnPOff": 21,
+    }
+    image = imread(training_curves(rows, tmp_path / "curves.png"))
+    # Three panels in a row.
+    assert image.shape[:2] == (round(3.2 * DPI), round(3 * 4.6 * DPI))
+    with pytest.raises(OutputError, match="exists already"):
+        training_curves(rows, tmp_path / "curves.png")
