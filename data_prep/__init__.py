@@ -10,6 +10,7 @@ from inspect import signature
 from typing import NamedTuple
 
 from data_prep import ismir2014, mir_st500, n20emv2, tonas, vocadito
+from data_prep.manifest import Summary
 from speechbrain_ext.errors import ConfigError
 
 
@@ -20,9 +21,9 @@ class Entry(NamedTuple):
     ---------
     prepare : callable
         `prepare(data_folder, output_folder, segment_s, ...) -> Summary`.
-    download : callable
+    download : callable or None
         `download(data_folder)`; raises an error that says how to get the
-        corpus where it is not public.
+        corpus where it is not public. None if there is nothing to get.
     license : str
         Short name of the licence.
     url : str
@@ -30,7 +31,7 @@ class Entry(NamedTuple):
     """
 
     prepare: Callable
-    download: Callable
+    download: Callable | None
     license: str
     url: str
 
@@ -46,13 +47,73 @@ def _entry(module) -> Entry:
     )
 
 
+def prepare_minisinging(
+    data_folder,
+    output_folder,
+    layout: str = "mir_st500",
+    segment_s: float = 5.0,
+    n_jobs: int = 1,
+    overwrite: bool = False,
+    **writing,
+) -> Summary:
+    """Write the synthetic corpus and its manifests.
+
+    Arguments
+    ---------
+    data_folder : str or Path
+        Gets the corpus; absent, empty, or written before with these options.
+    output_folder : str or Path
+        Gets the manifests and notes.
+    layout : {"mir_st500", "n20emv2", "tonas", "ismir2014"}
+        The real corpus whose layout is written and prepared.
+    segment_s : float
+        Length of a segment in seconds.
+    n_jobs : int
+        Songs made, and then checked, at a time.
+    overwrite : bool
+        Whether other manifests may be replaced; the corpus never is.
+    **writing
+        For the writer in `data_prep.minisinging.corpus`: `seed`, numbers of
+        songs and the like.
+
+    Returns
+    -------
+    manifest.Summary
+
+    Raises
+    ------
+    ConfigError
+        If the layout or an option is unknown or out of range.
+    OutputError
+        If a folder holds something else or cannot be written.
+    """
+    from data_prep.minisinging.corpus import LAYOUTS
+
+    layouts = [name for name in LAYOUTS if name in CORPORA]
+    if layout not in layouts:
+        raise ConfigError(
+            f"minisinging has no layout {layout}: use {', '.join(layouts)}"
+        )
+    known = list(signature(LAYOUTS[layout]).parameters)[1:]
+    _check_options(f"minisinging as {layout}", writing, known)
+    LAYOUTS[layout](data_folder, n_jobs=n_jobs, **writing)
+    return CORPORA[layout].prepare(
+        data_folder,
+        output_folder,
+        segment_s=segment_s,
+        n_jobs=n_jobs,
+        overwrite=overwrite,
+    )
+
+
 CORPORA: dict[str, Entry] = {
     module.CORPUS.name: _entry(module)
     for module in (mir_st500, n20emv2, tonas, ismir2014, vocadito)
 }
+CORPORA["minisinging"] = Entry(prepare_minisinging, None, "Apache-2.0", "")
 
 
-def prepare(name: str, data_dir, out_dir, **options):
+def prepare(name: str, data_dir, out_dir, **options) -> Summary:
     """Prepare a corpus.
 
     Arguments
@@ -83,15 +144,12 @@ def prepare(name: str, data_dir, out_dir, **options):
     >>> prepare("mirst", "corpus", "manifests")
     Traceback (most recent call last):
     speechbrain_ext.errors.ConfigError: unknown corpus mirst: use one of \
-mir_st500, n20emv2, tonas, ismir2014, vocadito
+mir_st500, n20emv2, tonas, ismir2014, vocadito, minisinging
     """
     function = _find(name).prepare
     known = list(signature(function).parameters)[2:]
-    for key in options:
-        if key not in known:
-            raise ConfigError(
-                f"{name} has no option {key}: use {', '.join(known)}"
-            )
+    if "writing" not in known:  # else the options depend on the layout
+        _check_options(name, options, known)
     return function(data_dir, out_dir, **options)
 
 
@@ -113,7 +171,7 @@ def download(name: str, data_dir):
     Raises
     ------
     ConfigError
-        If the corpus is unknown.
+        If the corpus is unknown, or made and not downloaded.
     ManifestError
         If it is not public: with the way to get it.
     DependencyError
@@ -121,7 +179,10 @@ def download(name: str, data_dir):
     OutputError
         If the folder cannot be written.
     """
-    return _find(name).download(data_dir)
+    function = _find(name).download
+    if function is None:
+        raise ConfigError(f"{name} is made, not downloaded: prepare it")
+    return function(data_dir)
 
 
 def _find(name: str) -> Entry:
@@ -131,3 +192,12 @@ def _find(name: str) -> Entry:
             f"unknown corpus {name}: use one of {', '.join(CORPORA)}"
         )
     return CORPORA[name]
+
+
+def _check_options(name: str, options: dict, known: list[str]) -> None:
+    """Refuse options that nothing takes."""
+    for key in options:
+        if key not in known:
+            raise ConfigError(
+                f"{name} has no option {key}: use {', '.join(known)}"
+            )

@@ -55,6 +55,10 @@ MARKER = "prepared.json"
 # not taken for finished.
 VERSION = 1
 
+# MiniSinging leaves this in every folder that it writes: such a folder has the
+# layout of a real corpus, but not its licence.
+SYNTHETIC_MARKER = "minisinging.json"
+
 # In order of preference where a song is there twice.
 SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".webm")
 
@@ -460,6 +464,14 @@ def prepare_songs(
     """
     check_segment_s(segment_s)
     data_folder, output = Path(data_folder), Path(output_folder)
+    if (data_folder / SYNTHETIC_MARKER).is_file():
+        corpus = replace(
+            corpus,
+            license="Apache-2.0",
+            terms="MiniSinging, made by this project, in another's layout",
+            citation="",
+            url="",
+        )
     songs = sorted(songs, key=lambda song: natural_key(song.song_id))
     _check_ids(songs, corpus)
     options = {"segment_s": float(segment_s), "cut_overlaps": cut_overlaps} | (

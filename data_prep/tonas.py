@@ -17,12 +17,14 @@ A note file starts with a line that holds the tuning in cents against 440 Hz;
 then come rows `onset, duration, pitch, energy`. The pitch contains the tuning
 already: with a tuning of 43 cents pitches read 66.43, and the frequency that
 the corpus gives for that note in its other files is 379.3 Hz, MIDI 66.43. So
-the tuning is not added again, and the fractions are kept. Where onset plus
-duration passes the next onset, the note is cut there.
+the tuning is not added again, and the fractions are kept. Only in a file whose
+pitches are all whole numbers is it added, as `speechbrain_ext.formats` does.
+Where onset plus duration passes the next onset, the note is cut there.
 """
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 
 from data_prep.corpus import (
@@ -178,13 +180,15 @@ def _notes(path: Path) -> list[tuple[float, float, float]]:
             f"{path}: does not start with a line that holds the tuning in cents"
         )
     for number, row in enumerate(rows[1:], start=1):
-        if len(row) != 4:
+        if len(row) != 4 or not all(map(isfinite, row)):
             raise NoteError(
                 f"{path}: note {number}: expected onset, duration, pitch, "
-                f"energy but got {len(row)} numbers"
+                f"energy but got {row}"
             )
+    whole = all(abs(row[2] - round(row[2])) < 1e-3 for row in rows[1:])
+    shift = rows[0][0] / 100 if whole else 0.0
     return [
-        (onset, round(onset + duration, 6), pitch)
+        (onset, round(onset + duration, 6), pitch + shift)
         for onset, duration, pitch, _ in rows[1:]
     ]
 

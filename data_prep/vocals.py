@@ -408,6 +408,7 @@ def _failed(backend: str, path: Path, reason: str, output: str):
     if _NO_MODEL.search(output):
         return DependencyError(
             f"the model of {backend} is missing and could not be fetched "
-            f"({last}): run {backend} once with access to the internet"
+            f"({last}): run {backend} once with access to the internet, and "
+            "remove what an earlier download left"
         )
     return DependencyError(f"{path}: {backend} {reason}: {last}")

@@ -91,6 +91,7 @@ def main(argv=None) -> int:
         return int(done.code or 0)
     try:
         options.run(options)
+        sys.stdout.flush()
     except SingBrainError as error:
         _complain(error)
         return 2
@@ -266,7 +267,12 @@ class _Job(NamedTuple):
 
 
 def _transcribe(options):
-    inputs = _inputs(options.audio, options.recursive)
+    try:
+        inputs = _inputs(options.audio, options.recursive)
+    except OSError as error:
+        raise AudioError(
+            f"{error.filename}: cannot be read: {error.strerror}"
+        ) from None
     jobs = _plan(inputs, options.output, options.format, options.plot)
     _check_outputs(jobs, options.force)
     _check_formats(jobs[0])
@@ -414,13 +420,13 @@ def _inputs(arguments, recursive):
 
 def _plan(inputs, output, format, plot):
     """Decide what is written where; nothing is touched yet."""
-    from speechbrain_ext.formats import FORMATS, is_note_file
+    from speechbrain_ext.formats import FORMATS, is_note_file, note_stem
 
     target = Path(output) if output is not None else Path()
     one_file = (
         output is not None
         and is_note_file(target)
-        and not target.is_dir()
+        and not os.path.isdir(target)
         and not output.endswith(("/", os.sep))
     )
     if one_file and len(inputs) > 1:
@@ -457,18 +463,15 @@ def _plan(inputs, output, format, plot):
             )
         name = name or next(
             known
-            for known in sorted(
-                FORMATS, key=lambda n: -len("".join(FORMATS[n].suffixes[:1]))
-            )
-            if FORMATS[known].suffixes
-            and _fits(target, FORMATS[known].suffixes)
+            for known, form in FORMATS.items()
+            if form.suffixes and _fits(target, form.suffixes)
         )
         audio = next(iter(inputs))
         jobs = [
             _Job(
                 audio,
                 {name: target},
-                target.with_suffix(".png") if plot else None,
+                target.with_name(f"{note_stem(target)}.png") if plot else None,
             )
         ]
     else:
@@ -513,7 +516,7 @@ def _check_outputs(jobs, force):
         path
         for job in jobs
         for path in job.outputs
-        if path.is_dir() or (not force and os.path.lexists(path))
+        if os.path.isdir(path) or (not force and os.path.lexists(path))
     ]
     if existing:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
@@ -548,8 +551,10 @@ def _folders(jobs):
     made = []
     try:
         for folder in dict.fromkeys(p.parent for j in jobs for p in j.outputs):
-            missing = [f for f in (folder, *folder.parents) if not f.exists()]
             try:
+                missing = [
+                    f for f in (folder, *folder.parents) if not f.exists()
+                ]
                 for new in reversed(missing):
                     new.mkdir()
                     made.append(new)
@@ -577,7 +582,7 @@ class _Progress:
         """Begin a recording."""
         self.done = 0.0
         if self.bar is not None:
-            self.bar.set_description(path.name[-30:], refresh=True)
+            self.bar.set_description_str(path.name[-30:])
 
     def progress(self, seconds):
         """Take the seconds done of this recording."""

@@ -160,23 +160,20 @@ def coloured_noise(samples: int, slope: float, seed: int) -> np.ndarray:
     return (noise / np.sqrt(np.mean(noise**2) + 1e-12)).astype(np.float32)
 
 
-def corpora_rows(folders, output_folder, segment_s, n_jobs=1, synthetic=None):
-    """Prepare corpora and read their manifests.
+def corpora_rows(hparams, corpora):
+    """Prepare the corpora of a recipe and read their manifests.
 
     Arguments
     ---------
-    folders : dict of str to str
-        Corpus names of `data_prep.CORPORA` and their folders; corpora whose
-        folder is None are left out.
-    output_folder : str or Path
-        Manifests go to `output_folder/manifests/<corpus>`.
-    segment_s : float
-        Length of a segment in seconds.
-    n_jobs : int
-        Processes. Default: 1.
-    synthetic : dict of str to dict, optional
-        MiniSinging is first written in the layouts of these corpora, with
-        these options, see `data_prep.minisinging.LAYOUTS`.
+    hparams : dict
+        `<corpus>_folder` for each corpus, None to leave it out;
+        `output_folder`, where manifests go to `manifests/<corpus>`;
+        `segment_s`, length of a segment in seconds; `n_jobs`, processes;
+        `synthetic`, None or a dictionary by corpus of options with which
+        MiniSinging is written to its folder first, in its layout
+        (`data_prep.minisinging.LAYOUTS`).
+    corpora : list of str
+        Names of `data_prep.CORPORA`.
 
     Returns
     -------
@@ -188,11 +185,13 @@ def corpora_rows(folders, output_folder, segment_s, n_jobs=1, synthetic=None):
     from data_prep import prepare
     from data_prep.manifest import read_manifest
 
-    folders = {k: folder for k, folder in folders.items() if folder}
-    manifests = Path(output_folder) / "manifests"
+    folders = {name: hparams[f"{name}_folder"] for name in corpora}
+    folders = {name: folder for name, folder in folders.items() if folder}
+    manifests = Path(hparams["output_folder"]) / "manifests"
+    n_jobs = hparams["n_jobs"]
 
     def write():
-        for corpus, options in (synthetic or {}).items():
+        for corpus, options in (hparams["synthetic"] or {}).items():
             from data_prep.minisinging import LAYOUTS
 
             LAYOUTS[corpus](folders[corpus], n_jobs=n_jobs, **options)
@@ -201,7 +200,7 @@ def corpora_rows(folders, output_folder, segment_s, n_jobs=1, synthetic=None):
                 corpus,
                 folder,
                 manifests / corpus,
-                segment_s=segment_s,
+                segment_s=hparams["segment_s"],
                 n_jobs=n_jobs,
                 overwrite=True,
             )

@@ -1,6 +1,7 @@
 """What all tests share: one thread per worker, marks, real recordings."""
 
 import os
+import sys
 from pathlib import Path
 
 # With several workers on few cores, threads of the linear algebra only get in
@@ -32,7 +33,24 @@ def pytest_configure():
     torch.set_num_threads(1 if IN_WORKER else min(2, os.cpu_count() or 1))
 
 
+def settle_lazy_modules():
+    """Let tools that look at every module pass over SpeechBrain's lazy ones.
+
+    Asking one of them for its file imports it; where its library is absent,
+    as k2 is, that fails. Hypothesis asks all modules.
+    """
+    for module in list(sys.modules.values()):
+        if type(module).__module__ == "speechbrain.utils.importutils":
+            vars(module).setdefault("__file__", None)
+
+
+def pytest_runtest_setup():
+    settle_lazy_modules()
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
+    settle_lazy_modules()
     skips = {
         "realdata": (
             not SHARED_DATA.is_dir(),

@@ -26,9 +26,7 @@ def _parser():
             if key in ("folder", "progress"):
                 continue
             flag = "--" + key.replace("_", "-")
-            if isinstance(default, bool):
-                sub.add_argument(flag, action="store_true")
-            elif isinstance(default, tuple):
+            if isinstance(default, tuple):
                 sub.add_argument(
                     flag,
                     nargs="+",
@@ -41,7 +39,7 @@ def _parser():
             else:
                 sub.add_argument(
                     flag,
-                    type=int,
+                    type=type(default),
                     default=default,
                     metavar="NUMBER",
                     help=f"default: {default}",

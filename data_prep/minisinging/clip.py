@@ -94,7 +94,7 @@ def _in_range(rng, value):
 
 
 def _backing(rng, score, n_samples, sample_rate):
-    """A second singer in unison, octaves or harmony, 7 to 22 dB down."""
+    """Sing along in unison, octaves or harmony, 7 to 22 dB down."""
     shift = int(rng.choice([0, 0, 3, 4, 5, 7, 12, -12, -5]))
     notes = tuple(replace(n, midi=n.midi + shift) for n in score.notes)
     singer = draw_singer(rng, "backing")
@@ -135,8 +135,8 @@ def render_clip(
     style, voice_type : str, optional
         Restrict the drawn singer, see `draw_singer`.
     accompaniment_db : float or (float, float), optional
-        Level of the voice above the accompaniment in decibels, or the range
-        to draw it from; default: -3 to 20.
+        Level of the voice, while it sounds, above the accompaniment in
+        decibels, or the range to draw it from; default: -3 to 20.
     noise_db : float or (float, float) or False, optional
         Level of the voice above the noise; default: drawn, 10 to 60. False:
         no noise.
@@ -198,7 +198,9 @@ def render_clip(
     if reverb and rng.uniform() < 0.65:
         response *= sfft.rfft(room.draw_room(rng, sample_rate), n_fft)
     voice = room.apply(voice, response.astype(np.complex64), n_fft)
-    heard = voice[np.abs(voice) > 0] if len(sung.notes) else voice
+    # Levels refer to the time in which the voice sounds.
+    sounding = sung.voiced[np.arange(n) * CONTROL_RATE // sample_rate]
+    heard = voice[sounding] if sounding.any() else voice
     power = np.sqrt(np.mean(heard**2)) + 1e-9
     voice = voice / np.float32(power)
 

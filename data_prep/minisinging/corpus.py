@@ -42,7 +42,7 @@ def as_mir_st500(
     song_s=(30.0, 60.0),
     seed=0,
     accompaniment_db=(0.0, 12.0),
-    separated=False,
+    separated=0.5,
     sample_rate=16000,
     n_jobs=1,
     progress=True,
@@ -72,9 +72,10 @@ def as_mir_st500(
         Default: 0.
     accompaniment_db : float or (float, float), optional
         Level of the voice above the band; default: 0 to 12 dB.
-    separated : bool, optional
-        Whether `vocals.wav` is what an imperfect separation of the mixture
-        gives, as in the real corpus; default: False, the true voice.
+    separated : float, optional
+        Share of the songs whose `vocals.wav` is what an imperfect separation
+        of the mixture gives, as in the real corpus; the others have the true
+        voice. Default: 0.5.
     sample_rate : int, optional
         Default: 16000.
     n_jobs : int, optional
@@ -97,6 +98,10 @@ def as_mir_st500(
     _check_count("n_train", n_train, 400)
     _check_count("n_test", n_test, 100)
     _check_length(song_s, 20)
+    if not 0 <= separated <= 1:
+        raise ConfigError(
+            f"separated is {separated}: it is a share of the songs, 0 to 1"
+        )
     options = {
         "layout": "mir_st500",
         "n_train": n_train,
@@ -400,8 +405,8 @@ def _mir_st500_song(target, song, options):
     place = target / "wav16kHz" / song["split"] / song["song"]
     (place / "stems").mkdir(parents=True)
     vocals = clip.voice
-    if options["separated"]:
-        rng = np.random.default_rng([*_song_seed(song, options), _SEPARATION])
+    rng = np.random.default_rng([*_song_seed(song, options), _SEPARATION])
+    if rng.uniform() < options["separated"]:
         vocals = np.clip(separate_badly(clip, rng), -1, 1)
     rate = clip.sample_rate
     write_audio(place / "vocals.wav", vocals, rate)

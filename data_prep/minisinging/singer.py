@@ -84,7 +84,7 @@ class Singer:
     vibrato_delay : float
         Seconds before the vibrato starts.
     vibrato_am_db : float
-        Level change that goes with the vibrato.
+        Level change that goes with the vibrato (half of the peak-to-peak).
     onset_bend : float
         Semitones by which an ordinary note starts and ends lower.
     scoop_chance, fall_chance : float
@@ -213,7 +213,7 @@ def draw_singer(rng, name="0", style=None, voice_type=None) -> Singer:
     spacing = 1050.0 * tract * uniform(0.9, 1.1)
     upper = tuple(fourth + spacing * k * uniform(0.95, 1.05) for k in range(14))
     shift = int(rng.integers(-2, 3))
-    deep = uniform() < (0.35 if trained else 0.2)
+    deep = uniform() < (0.4 if trained else 0.3)
     return Singer(
         id=f"{voice_type}-{name}",
         voice_type=voice_type,
@@ -236,19 +236,19 @@ def draw_singer(rng, name="0", style=None, voice_type=None) -> Singer:
         open_quotient=uniform(0.35, 0.8),
         opening=uniform(0.0, 0.5),
         breathiness_db=uniform(-50, -19),
-        breath_db=uniform(-48, -20),
+        breath_db=uniform(-48, -24),
         jitter=float(np.exp(uniform(np.log(0.02), np.log(0.18)))),
         shimmer=uniform(0.01, 0.15),
         growl=uniform(0.05, 0.5) if uniform() < 0.08 else 0.0,
         tuning=normal(0, 0.12),
         pitch_error=error * uniform(0.6, 1.5),
-        drift=float(np.exp(uniform(np.log(0.06), np.log(0.55))))
+        drift=float(np.exp(uniform(np.log(0.05), np.log(0.38))))
         * (0.5 if trained else 1.0),
         vibrato_chance=float(np.clip(vibrato + normal(0, 0.2), 0, 1)),
         vibrato_rate=uniform(4.4, 7.2),
         vibrato_depth=uniform(0.4, 1.2) if deep else uniform(0.1, 0.6),
         vibrato_delay=uniform(0.05, 0.4),
-        vibrato_am_db=uniform(0, 3),
+        vibrato_am_db=uniform(3, 8) if uniform() < 0.12 else uniform(0, 3),
         onset_bend=max(0.0, uniform(-0.3, 1.2)),
         scoop_chance=float(np.clip(scoop + normal(0, 0.12), 0, 0.8)),
         fall_chance=uniform(0.0, 0.3),

@@ -57,7 +57,7 @@ def separate_badly(clip: Clip, rng) -> np.ndarray:
     sung = clip.voice + clip.stems.get("backing", np.float32(0))
     voice = np.abs(analyse(sung))
     power = np.float32(rng.uniform(0.8, 2.0))
-    bias = np.float32(10 ** (rng.uniform(-12, 12) / 20))
+    bias = np.float32(10 ** (rng.uniform(-6, 12) / 20))
     own = (bias * voice) ** power
     mask = own / (own + np.abs(mix - voice) ** power + 1e-9)
     if rng.uniform() < 0.5:
@@ -119,6 +119,7 @@ def training_clip(
         "noisy": {"band": False, "noise_db": (3.0, 25.0)},
         "mixture": {"accompaniment_db": (-3.0, 20.0)},
         "separated": {"accompaniment_db": (-8.0, 8.0), "noise_db": (35, 70)},
+        "instrumental": {"accompaniment_db": (-3.0, 20.0)},
     }
     if domain not in levels:
         raise ConfigError(
@@ -130,4 +131,10 @@ def training_clip(
     wav = clip.mix
     if domain == "separated":
         wav = separate_badly(clip, rng)
+    elif domain == "instrumental":
+        stems = [x for name, x in clip.stems.items() if name != "backing"]
+        loudness = np.sqrt(np.mean(clip.mix**2) / np.mean(sum(stems) ** 2))
+        level = loudness * 10 ** (rng.uniform(-30, 0) / 20)
+        wav = np.clip(np.float32(level) * sum(stems), -1, 1)
+        return wav, NoteSequence()
     return wav, clip.notes

@@ -23,7 +23,7 @@ from data_prep.minisinging.singer import Singer
 from speechbrain_ext.notes import Note, NoteSequence, midi_to_hz
 
 CONTROL_RATE = 500
-MIN_VOWEL_S = 0.055
+MIN_VOWEL_S = 0.075
 
 # Highest harmonic as a part of the sample rate: 7.6 kHz at 16 kHz.
 HIGHEST_HARMONIC = 0.475
@@ -105,7 +105,7 @@ def _fit_consonants(names, rng, factor, room):
 
 
 def _plan(score, singer, rng, duration_s):
-    """Times of all phones, pitches and levels of all notes."""
+    """Decide the times of all phones, pitches and levels of all notes."""
     count = len(score.notes)
     late = np.clip(rng.standard_normal(count), -2, 2) * singer.timing_sd_s
     error = rng.standard_normal(count) * singer.pitch_error
@@ -117,7 +117,7 @@ def _plan(score, singer, rng, duration_s):
     onsets = np.array([n.onset for n in score.notes]) + late
     onsets = np.maximum(onsets, 0.03)
     for k in range(1, count):
-        onsets[k] = max(onsets[k], onsets[k - 1] + 0.11)
+        onsets[k] = max(onsets[k], onsets[k - 1] + 0.12)
     plans = []
     phase = 0.0
     for k, note in enumerate(score.notes):
@@ -141,7 +141,10 @@ def _plan(score, singer, rng, duration_s):
             singer.articulation,
             min(onset - earliest, 0.3)
             if previous is None
-            else max(0.0, 0.5 * (onset - previous.onset)),
+            else min(
+                0.5 * (onset - previous.onset),
+                onset - previous.onset - MIN_VOWEL_S,
+            ),
         )
         lengths = [x for x in lengths if x > 0.012]
         names = names[len(names) - len(lengths) :]
@@ -184,8 +187,10 @@ def _plan(score, singer, rng, duration_s):
                 coda_names,
                 rng,
                 singer.articulation,
-                0.35 * (offset - onset),
+                min(0.35 * (offset - onset), offset - onset - MIN_VOWEL_S),
             )
+            lengths = [x for x in lengths if x > 0.012]
+            coda_names = coda_names[: len(lengths)]
             stop = offset
             for name, length in zip(
                 coda_names[::-1], lengths[::-1], strict=True
@@ -204,16 +209,18 @@ def _shorten(plan, stop):
     if plan.coda:
         plan.coda = [(a - shift, b - shift, c) for a, b, c in plan.coda]
         first = plan.coda[0][0]
-        least = plan.onset + 0.5 * (stop - plan.onset)
+        least = plan.onset + max(
+            0.5 * (stop - plan.onset), min(MIN_VOWEL_S, stop - plan.onset)
+        )
         if first < least:
             scale = (stop - least) / (stop - first)
             plan.coda = [
                 (stop - (stop - a) * scale, stop - (stop - b) * scale, c)
                 for a, b, c in plan.coda
             ]
-        plan.vowel_end = plan.coda[0][0]
-    else:
-        plan.vowel_end = stop
+        if plan.coda[0][1] - plan.coda[0][0] < 0.008:
+            plan.coda = []  # too fast to be spoken
+    plan.vowel_end = plan.coda[0][0] if plan.coda else stop
 
 
 def _smooth(track, width_s):
@@ -243,9 +250,10 @@ def _index(seconds, points):
 
 
 def _pitch_track(plans, singer, rng, points):
-    """Pitch at every control point, in MIDI numbers."""
+    """Pitch (MIDI numbers) and tremolo (dB) at every control point."""
     pitch = np.full(points, plans[0].target)
     extra = np.zeros(points)
+    tremolo = np.zeros(points)
     time = np.arange(points) / CONTROL_RATE
     draws = rng.uniform(size=(len(plans), 14))
     normals = rng.standard_normal((len(plans), 6))
@@ -260,7 +268,7 @@ def _pitch_track(plans, singer, rng, points):
             width = singer.glide_s * (0.5 + 1.2 * u[0])
             if u[1] < singer.portamento and length > 0.2:
                 width = 0.12 + 0.2 * u[2]  # a real portamento
-            width = min(width, 0.8 * length)
+            width = min(width, 0.7 * length, plan.onset - plans[k - 1].onset)
             if plan.connected and not plan.consonants:
                 centre = plan.onset
             elif plan.onset - plans[k - 1].offset < 0.3:
@@ -337,8 +345,10 @@ def _pitch_track(plans, singer, rng, points):
             fade = np.minimum(since / rise, 1.0)
             if u[9] < 0.4:  # the vibrato calms down before the end
                 fade = fade * np.clip((plan.offset - time[a:tail]) / 0.15, 0, 1)
-            angle = np.cumsum(phase_rate[a:tail]) / CONTROL_RATE
-            extra[a:tail] += depth * fade * np.sin(2 * np.pi * (angle + u[10]))
+            angle = np.cumsum(phase_rate[a:tail]) / CONTROL_RATE + u[10]
+            extra[a:tail] += depth * fade * np.sin(2 * np.pi * angle)
+            shake = np.sin(2 * np.pi * (angle + u[8]))
+            tremolo[a:tail] += singer.vibrato_am_db * fade * shake
         # Slow bend over the note (flat or sharp).
         bend = singer.drift * 2.5 * z[1]
         x = (time[on:off] - plan.onset) / max(plan.offset - plan.onset, 0.05)
@@ -357,7 +367,7 @@ def _pitch_track(plans, singer, rng, points):
     drift = singer.drift * _wander(rng, points, rng.uniform(2.0, 7.0))
     jitter = singer.jitter * _wander(rng, points, 18.0)
     rough = 0.3 * singer.jitter * rng.standard_normal(points)
-    return _smooth(pitch + extra, 0.016) + drift + jitter + rough
+    return _smooth(pitch + extra, 0.016) + drift + jitter + rough, tremolo
 
 
 def _level_tracks(plans, singer, rng, points):
@@ -698,8 +708,9 @@ def sing(score: Score, singer: Singer, rng, n_samples, sample_rate) -> Sung:
             np.zeros(points), np.zeros(points, bool),
         )  # fmt: skip
     plans = _plan(score, singer, rng, duration_s)
-    pitch = _pitch_track(plans, singer, rng, points)
+    pitch, tremolo = _pitch_track(plans, singer, rng, points)
     voice, air, noise, centre, width = _level_tracks(plans, singer, rng, points)
+    voice *= 10 ** (tremolo / 20)
     tracks = _formant_tracks(plans, singer, points)
 
     size = 1 << int(np.ceil(np.log2(0.032 * sample_rate) - 1e-6))

@@ -25,7 +25,7 @@ from speechbrain_ext.files import atomic_path
 from speechbrain_ext.formats import write_notes
 from speechbrain_ext.frames import FramePosteriors, NoteDecoder
 from speechbrain_ext.losses import note_losses
-from speechbrain_ext.metrics.notes import NoteStats
+from speechbrain_ext.metrics.notes import NoteStats, evaluate_notes
 
 TARGETS = ("onset", "silence", "pitch")
 
@@ -149,10 +149,12 @@ def tune_decoder(decoder, songs, grid, progress=None):
         candidate = NoteDecoder(
             **{**decoder.settings(), **dict(zip(grid, values, strict=True))}
         )
-        stats = NoteStats(resamples=0)
-        for index, (posteriors, reference) in enumerate(songs):
-            stats.append(str(index), reference, candidate(posteriors))
-        score = stats.summarize("COnPOff_f1")
+        score = np.mean(
+            [
+                evaluate_notes(reference, candidate(posteriors))["COnPOff"].f1
+                for posteriors, reference in songs
+            ]
+        )
         if score > best_score:
             best, best_score = candidate, score
     return best
@@ -294,7 +296,7 @@ class TranscriptionBrain(sb.Brain):
             head, logits, targets, mask, self.hparams.onset_positive_weight
         )
         for name, value in terms.items():
-            self.loss_sums[name] = self.loss_sums.get(name, 0.0) + float(value)
+            self.loss_sums[name] = self.loss_sums.get(name, 0.0) + float(value.detach())
         self.loss_count += 1
         if stage != sb.Stage.TRAIN:
             for k, (first, last) in enumerate(bounds.tolist()):

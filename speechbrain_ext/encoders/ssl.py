@@ -31,6 +31,7 @@ fine-tunes it. `trainable=False` freezes it for good.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from math import ceil
 from pathlib import Path
@@ -121,7 +122,8 @@ class PretrainedEncoder(torch.nn.Module, ABC):
         its weights leaves them bit-identical. The weights of a layer mix
         train in either case. `requires_grad` stays as it was built:
         distributed training and optimisers see the same parameters in every
-        stage.
+        stage. (With `layer="mix"`, probing under `DistributedDataParallel`
+        needs `find_unused_parameters=True`.)
 
         Arguments
         ---------
@@ -396,7 +398,7 @@ class SSLEncoder(PretrainedEncoder):
         self.normalize_wav = bool(normalize_wav)
         self._arguments = {
             "source": None,
-            "config": settings.to_diff_dict(),
+            "config": json.loads(settings.to_json_string()),
             "layer": layer,
             "output_norm": output_norm,
             "normalize_wav": self.normalize_wav,
@@ -559,7 +561,7 @@ class WhisperEncoder(PretrainedEncoder):
         )
         self._arguments = {
             "source": None,
-            "config": settings.to_diff_dict(),
+            "config": json.loads(settings.to_json_string()),
             "layer": layer,
             "output_norm": output_norm,
             "pad_to_window": self.pad_to_window,
@@ -594,7 +596,9 @@ class WhisperEncoder(PretrainedEncoder):
             return_complex=True,
         )
         power = spectrum[..., 1:].abs().square()
-        logs = (self.mel_filters.T @ power).clamp(min=1e-10).log10()
+        with torch.autocast(wavs.device.type, enabled=False):
+            bands = self.mel_filters.T @ power
+        logs = bands.clamp(min=1e-10).log10()
         floor = logs.amax(dim=(1, 2), keepdim=True) - 8.0
         return (torch.maximum(logs, floor) + 4.0) / 4.0
 

@@ -138,21 +138,20 @@ def imported_modules(root, source):
 
 
 def recipe_code(root, script):
-    """Sources of a recipe: its script and the brains it imports.
+    """Sources of a recipe: its script, what that imports, and its brains.
 
-    Other modules of the package take arguments, not hparams; the loader
-    (recipe.py) handles hparams as a whole.
+    Modules further down take arguments, not hparams.
     """
-    brains, queue = {}, {script}
+    sources, queue = {}, {script}
     while queue:
         path = queue.pop()
-        brains[path] = path.read_text("utf-8")
+        sources[path] = path.read_text("utf-8")
         queue |= {
             found
-            for found in imported_modules(root, brains[path])
-            if "brains" in found.parts or found.name == "recipe.py"
-        } - brains.keys()
-    return brains
+            for found in imported_modules(root, sources[path])
+            if path == script or "brains" in found.parts
+        } - sources.keys()
+    return sources
 
 
 def run_option_names():

@@ -47,6 +47,7 @@ def write_media():
             if wav is not None:
                 layout = {1: "mono", 2: "stereo"}[wav.shape[1]]
                 sound = container.add_stream(codec, rate=rate, layout=layout)
+                sound.bit_rate = 128000
             for index in range(round(25 * video_s)):
                 picture = av.VideoFrame(32, 32, "yuv420p")
                 picture.pts, picture.time_base = index, Fraction(1, 25)
@@ -57,7 +58,15 @@ def write_media():
                 frame.sample_rate = rate
                 frame.time_base = Fraction(1, rate)
                 frame.pts = round(late_s * rate)
-                container.mux(sound.encode(frame))
+                sound.codec_context.open(strict=False)
+                pieces = av.AudioResampler(
+                    sound.codec_context.format,
+                    layout,
+                    rate,
+                    frame_size=sound.codec_context.frame_size or None,
+                )
+                for piece in (*pieces.resample(frame), *pieces.resample(None)):
+                    container.mux(sound.encode(piece))
                 container.mux(sound.encode(None))
             if video_s:
                 container.mux(video.encode(None))

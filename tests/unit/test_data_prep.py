@@ -269,6 +269,18 @@ def test_tonas_original_layout(tmp_path):
     assert not (out / "train.csv").exists()
 
 
+@pytest.mark.parametrize(
+    "content", ["43\n0, 1, 60, 0\n", "43\n0, 1, 60.43, 0\n"]
+)
+def test_tonas_agrees_with_the_reader_of_note_files(content, tmp_path):
+    audio(tmp_path / "in" / "a.wav", 1.0)
+    source = text(tmp_path / "in" / "a.notes.Corrected", content)
+    prepare("tonas", tmp_path / "in", tmp_path / "out")
+    ((_, _, pitch),) = notes_of(tmp_path / "out", "a")
+    assert pitch == pytest.approx(60.43)
+    assert read_notes(source).midi.tolist() == pytest.approx([60.43])
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1", "utf-8-sig"])
 def test_tonas_metadata_in_any_encoding(encoding, tmp_path):
     folder = tmp_path / "TONAS"
@@ -288,6 +300,7 @@ def test_tonas_note_files_are_checked(tmp_path):
         ("", "tuning in cents"),
         ("0, 1, 60, 0.1\n", "tuning in cents"),
         ("0\n0, 1, 60\n", "note 1: expected onset, duration, pitch, energy"),
+        ("0\n0, 1, nan, 0\n", "note 1: expected onset, duration, pitch"),
         ("0\n0, one, 60, 0\n", "line 2: '0, one, 60, 0' is not a row"),
         ("0\n0, 0, 60, 0\n", "note 1: note offset 0 s is not after"),
         ("0\n0, 1, 380, 0\n", "outside MIDI"),
@@ -560,7 +573,10 @@ def test_empty_corpora(corpus, content, message, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("corpus", list(data_prep.CORPORA))
+REAL = [name for name in data_prep.CORPORA if name != "minisinging"]
+
+
+@pytest.mark.parametrize("corpus", REAL)
 def test_missing_corpus_folder(corpus, tmp_path):
     with pytest.raises(ManifestError, match="no such folder"):
         prepare(corpus, tmp_path / "nowhere", tmp_path / "out")
@@ -682,7 +698,51 @@ def test_natural_order():
 def test_registry_tells_licence_and_address():
     for name, entry in data_prep.CORPORA.items():
         assert entry.prepare.__name__ == f"prepare_{name}"
-        assert entry.license and entry.url.startswith("http")
+        assert entry.license
+        assert entry.url.startswith("http") or name == "minisinging"
+
+
+# --- MiniSinging ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layout", "options", "songs", "singers"),
+    [
+        ("tonas", {"n_songs": 2}, ["01-D_Singer1", "02-M1_Singer2"], 2),
+        (
+            "ismir2014",
+            {"n_child": 1, "n_male": 0, "n_female": 1},
+            ["afemale1", "child1"],
+            0,
+        ),
+    ],
+)
+def test_minisinging(layout, options, songs, singers, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    summary = prepare(
+        "minisinging", folder, out, layout=layout, song_s=6.0, **options
+    )
+    found = rows(out, "test")
+    assert [row["ID"] for row in found] == [f"{song}_1" for song in songs]
+    assert {row["stop"] for row in found} == {6.0}
+    assert summary.splits["test"].notes > 2 and summary.singers == singers
+    # It has the layout of the corpus, but not its licence.
+    assert {row["license"] for row in found} == {"Apache-2.0"}
+    assert "Apache-2.0: MiniSinging" in summary.table()
+    assert "cite" not in summary.table()
+    read_manifest(out / "test.csv", folder)
+
+
+def test_minisinging_options_are_checked(tmp_path):
+    for options, message in (
+        ({"layout": "vocadito"}, "no layout vocadito: use mir_st500"),
+        ({"layout": "tonas", "n_train": 1}, "tonas has no option n_train"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            prepare("minisinging", tmp_path / "a", tmp_path / "b", **options)
+    with pytest.raises(ConfigError, match="made, not downloaded"):
+        download_corpus("minisinging", tmp_path)
+    assert files(tmp_path) == []
 
 
 # --- Downloads ------------------------------------------------------------

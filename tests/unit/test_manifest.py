@@ -162,7 +162,7 @@ def test_failing_write_leaves_nothing(tmp_path):
         ([ROWS[0], ROWS[1] | {"split": "train"}], "disagree on split"),
         ([ROWS[0], ROWS[1] | {"singer": "Bo"}], "disagree on singer"),
         ([ROWS[0], ROWS[1] | {"wav": "{data_root}/8.wav"}], "disagree on wav"),
-        ([ROWS[0] | {"words": "x", "wors": "y"}], "unknown column wors"),
+        ([ROWS[0] | {"words": "x", "lyrics": "y"}], "unknown column lyrics"),
         ([{k: v for k, v in ROWS[0].items() if k != "stop"}], "no stop"),
     ],
 )

@@ -26,7 +26,7 @@ from data_prep.minisinging.lexicon import (
 )
 from data_prep.minisinging.score import Score, ScoreNote, draw_score
 from data_prep.minisinging.singer import draw_singer
-from data_prep.minisinging.training import DOMAINS
+from data_prep.minisinging.training import DOMAINS, separate_badly
 from data_prep.minisinging.voice import CONTROL_RATE, sing
 from speechbrain_ext.errors import ConfigError, OutputError
 from speechbrain_ext.notes import midi_to_hz
@@ -360,7 +360,8 @@ def test_accompaniment_level_is_kept():
     loud = render_clip(7, 3.0, accompaniment_db=0.0, noise_db=False)
 
     def ratio(clip):
-        voice = clip.voice[clip.voice != 0]
+        sounding = np.repeat(clip.f0 > 0, 160)
+        voice = clip.voice[sounding]
         return 10 * np.log10(np.mean(voice**2) / np.mean(clip.accompaniment**2))
 
     assert abs(ratio(quiet) - 20) < 0.5
@@ -373,7 +374,8 @@ def test_training_clips(domain):
     again, _ = training_clip(5, 17, 3.0, domain=domain)
     other, _ = training_clip(5, 18, 3.0, domain=domain)
     assert wav.shape == (48000,) and wav.dtype == np.float32
-    assert np.isfinite(wav).all() and len(notes)
+    assert np.isfinite(wav).all() and np.abs(wav).max() > 1e-4
+    assert bool(len(notes)) == (domain != "instrumental")
     assert np.array_equal(wav, again) and not np.array_equal(wav, other)
 
 
@@ -414,7 +416,7 @@ def quick(**options):
 
 
 def test_mir_st500_layout(tmp_path):
-    folder = as_mir_st500(tmp_path / "a", 1, 1, **quick())
+    folder = as_mir_st500(tmp_path / "a", 1, 1, **quick(separated=0.0))
     songs = json.loads((folder / "Annotations.json").read_text())
     assert set(songs) == {"1", "401"}
     place = folder / "wav16kHz" / "train" / "1"
@@ -427,6 +429,26 @@ def test_mir_st500_layout(tmp_path):
     assert (folder / "wav16kHz" / "test" / "401" / "vocals.wav").is_file()
     onset, offset, pitch = songs["1"][0]
     assert 0 <= onset < offset <= 20.5 and pitch == int(pitch)
+
+
+def test_separated_vocals_lie_between_the_voice_and_the_mixture():
+    def likeness(a, b):
+        return np.sum(a * b) / np.sqrt(np.sum(a**2) * np.sum(b**2))
+
+    for seed in range(6):
+        clip = render_clip(seed, 3.0, accompaniment_db=0.0)
+        wav = separate_badly(clip, np.random.default_rng(seed))
+        sung = clip.voice + clip.stems.get("backing", 0)
+        assert wav.shape == clip.mix.shape and wav.dtype == np.float32
+        assert likeness(clip.mix, sung) < likeness(wav, sung) < 0.9999
+
+
+def test_share_of_separated_songs(tmp_path):
+    true = as_mir_st500(tmp_path / "a", 1, 0, **quick(separated=0.0))
+    made = as_mir_st500(tmp_path / "b", 1, 0, **quick(separated=1.0))
+    before, after = files_in(true), files_in(made)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"wav16kHz/train/1/vocals.wav", "minisinging.json"}
 
 
 def test_any_number_of_jobs_gives_the_same_files(tmp_path):
@@ -508,6 +530,8 @@ def test_wrong_options_are_refused_before_anything_is_written(tmp_path):
         as_mir_st500(target, 401)
     with pytest.raises(ConfigError, match="song_s is 5"):
         as_mir_st500(target, song_s=5)
+    with pytest.raises(ConfigError, match="separated is 2"):
+        as_mir_st500(target, separated=2)
     with pytest.raises(ConfigError, match="seed is -1"):
         as_mir_st500(target, seed=-1)
     with pytest.raises(ConfigError, match="no songs"):

@@ -39,13 +39,19 @@ if mode == "crash":
     sys.exit(3)
 if mode == "silent":
     sys.exit(0)
-import numpy, soundfile
+import array, wave
 value = dict(zip(args, args[1:]))
-wav, rate = soundfile.read(args[-1], always_2d=True)
-assert rate == 44100
+try:
+    with wave.open(args[-1]) as file:
+        assert (file.getframerate(), file.getsampwidth()) == (44100, 2)
+        wav = array.array("h", file.readframes(file.getnframes()))
+        wav = wav[:: file.getnchannels()]
+except wave.Error:  # floats
+    import soundfile
+    wav = array.array("h", soundfile.read(args[-1], dtype="int16")[0])
 if "-p" in args:  # spleeter
     assert args[0] == "separate" and value["-p"] == "spleeter:2stems"
-    wav = wav[: int(float(value.get("-d", 600)) * rate)]
+    wav = wav[: int(float(value.get("-d", 600)) * 44100)]
     folder = pathlib.Path(value["-o"])
 else:  # demucs
     assert value["--two-stems"] == "vocals"
@@ -55,10 +61,12 @@ folder.mkdir(parents=True)
 if mode == "shorter":
     wav = wav[: len(wav) // 2]
 if mode == "a block more":
-    wav = numpy.pad(wav, ((0, 1000), (0, 0)))
-wav = 0.5 * numpy.repeat(wav[:, :1], 2, axis=1)
-soundfile.write(folder / "vocals.wav", wav, rate, subtype="FLOAT")
-soundfile.write(folder / "accompaniment.wav", wav, rate)
+    wav.extend([0] * 1000)
+half = array.array("h", (x // 2 for x in wav for channel in "lr"))
+for name in ("vocals", "accompaniment"):
+    with wave.open(str(folder / (name + ".wav")), "wb") as file:
+        file.setparams((2, 2, 44100, 0, "NONE", ""))
+        file.writeframes(half.tobytes())
 """
 
 
@@ -131,7 +139,7 @@ def test_rate_and_channels_may_stay(program, tmp_path):
 
 
 def test_other_formats_are_decoded_first(program, tmp_path):
-    song = tone(tmp_path / "song.ogg", 1.0)
+    song = tone(tmp_path / "song.aiff", 1.0)
     (path,) = isolate([song], tmp_path / "out", program=program)
     assert calls(program)[0].endswith("/song.wav")
     assert soundfile.info(path).frames == 16000
@@ -188,7 +196,7 @@ def test_small_surplus_is_cut(program, tmp_path):
         ("offline", DependencyError, "the model of spleeter is missing"),
         ("no ffmpeg", DependencyError, "install ffmpeg"),
         ("crash", DependencyError, r"exit code 3: MemoryError: no more"),
-        ("silent", DependencyError, r"wrote no vocals\.wav: it printed noth"),
+        ("silent", DependencyError, r"wrote no vocals\.wav: it printed"),
     ],
 )
 def test_failures_are_one_line_and_leave_nothing(

@@ -15,19 +15,9 @@ from speechbrain_ext.datasets import corpora_rows
 
 
 def main(hparams, run_opts):
-    """Prepare the corpora, train on one and test on all that are given."""
-    folders = {
-        "mir_st500": hparams["data_folder"],
-        "tonas": hparams["tonas_folder"],
-        "ismir2014": hparams["ismir2014_folder"],
-        "n20emv2": hparams["n20emv2_folder"],
-    }
+    """Prepare the corpora, train on MIR-ST500, test on all that are given."""
     rows = corpora_rows(
-        folders,
-        hparams["output_folder"],
-        segment_s=hparams["segment_s"],
-        n_jobs=hparams["n_jobs"],
-        synthetic=hparams["synthetic"],
+        hparams, ["mir_st500", "tonas", "ismir2014", "n20emv2"]
     )
     run_transcription(
         hparams,

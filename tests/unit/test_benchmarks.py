@@ -1,0 +1,158 @@
+"""Every benchmark runs, on tiny input, and its yardsticks are right."""
+
+import doctest
+import re
+import sys
+from time import sleep
+
+import numpy as np
+import pytest
+
+from benchmarks import common, frames, loading, published_loop, transcription
+from speechbrain_ext import audio
+from speechbrain_ext.formats import write_notes
+from speechbrain_ext.notes import NoteSequence
+
+RATIO = re.compile(r"[\d.]+ times as fast \([\d.]+ to [\d.]+ in 1 pairs")
+
+
+@pytest.mark.parametrize("module", [common, published_loop])
+def test_examples(module):
+    result = doctest.testmod(module)
+    assert result.attempted > 0 and result.failed == 0
+
+
+def test_speedup_is_theirs_over_ours_and_interleaved():
+    calls = []
+
+    def run(name, seconds):
+        calls.append(name)
+        sleep(seconds)
+
+    pace = common.speedup(
+        lambda: run("ours", 0.01), lambda: run("theirs", 0.05), pairs=3
+    )
+    # Two runs each to warm up and to measure, then in turn.
+    assert calls == ["theirs"] * 2 + ["ours"] * 2 + ["theirs", "ours"] * 3
+    assert len(pace.ratios) == 3 and pace.median > 1.5
+
+
+def test_labels_of_the_published_rule_by_hand():
+    """At 50 fps frame i stands at 20 i ms."""
+    silence = (0, 1, 4, 12)
+    # C4 from 25 ms to 85 ms, D4 from 85 ms to 121 ms: frames 1, 4 and 6.
+    notes = [(0.025, 0.085, 60), (0.085, 0.121, 62)]
+    assert published_loop.label_loop(notes, 8, 50) == [
+        silence,
+        (1, 0, 2, 0),
+        (0, 0, 2, 0),
+        (0, 0, 2, 0),
+        (1, 0, 2, 2),
+        (0, 0, 2, 2),
+        (0, 1, 2, 2),
+        silence,
+    ]
+    assert published_loop.label_loop([], 2, 50) == [silence] * 2
+    # Its fault: onset and offset nearest to one frame, and it never ends.
+    short = [(0.02, 0.025, 60), (0.1, 0.14, 62)]
+    labels = published_loop.label_loop(short, 8, 50)
+    assert labels[2:] == [(0, 0, 2, 0)] * 6
+
+
+def test_decoding_of_the_published_rule_by_hand():
+    def decode(onset, silence, midi):
+        octave = [4 if m < 0 else (m - 36) // 12 for m in midi]
+        pitch_class = [12 if m < 0 else m % 12 for m in midi]
+        return published_loop.decode_loop(
+            onset, silence, np.eye(5)[octave], np.eye(13)[pitch_class], 50
+        )
+
+    none = [0.0] * 6
+    assert decode(none, none, [60] * 6) == []
+    # One onset; two votes for 62 against one for 60; silence at frame 4.
+    onset, silence = [0, 0.9, 0, 0, 0, 0], [1, 1, 0, 0, 0.5, 1]
+    assert decode(onset, silence, [-1, 60, 62, 62, -1, -1]) == [
+        (0.02, 0.08, 62)
+    ]
+    assert decode(onset, silence, [-1] * 6) == []
+    # Faults: a plateau gives two notes, the last frame ends an open note.
+    onset = [0, 0.9, 0.9, 0, 0, 0]
+    assert decode(onset, none, [60] * 6) == [(0.02, 0.04, 60), (0.04, 0.1, 60)]
+
+
+def test_frames(capsys):
+    assert common.show(frames.main, ["--seconds", "20", "--pairs", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert all(RATIO.search(line) for line in lines[1:])
+    assert lines[1].endswith("equal: yes") and lines[3].endswith("equal: yes")
+
+
+def test_loading(capsys):
+    arguments = ["--seconds", "12", "--items", "2", "--pairs", "1"]
+    assert common.show(loading.main, arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(loading.FILES)
+    for line in lines[1:]:
+        assert RATIO.search(line)
+        difference = float(line.rsplit(" ", 1)[1])
+        assert difference <= audio.SLICE_TOLERANCE
+    assert common.show(loading.main, ["--seconds", "5"]) == 2
+    assert "at least 10 s" in capsys.readouterr().err
+
+
+@pytest.fixture
+def small_transcriber(monkeypatch):
+    from speechbrain_ext.encoders.spectral import SpectralEncoder
+    from speechbrain_ext.frames import NoteDecoder
+    from speechbrain_ext.heads import NoteHead
+    from speechbrain_ext.inference.transcriber import Transcriber
+
+    encoder = SpectralEncoder(channels=8, dilations=(1,))
+    made = Transcriber(encoder, NoteHead(8), NoteDecoder())
+    monkeypatch.setattr(Transcriber, "from_hparams", lambda source: made)
+
+
+def test_transcription(monkeypatch, small_transcriber, tmp_path, capsys):
+    reference = NoteSequence([(0.2, 0.6, 60), (0.7, 1.2, 62)])
+    rows = np.array([[0.2, 0.6, 60], [0.2, 0.6, 67], [0.7, 0.9, 62]])
+    assert transcription.scores(reference, rows) == pytest.approx(
+        {"COnPOff": 2 / 5, "COnP": 4 / 5, "COn": 4 / 5}
+    )
+    monkeypatch.setattr(transcription, "basic_pitch", lambda: lambda path: rows)
+    notes, wav = tmp_path / "sung.csv", tmp_path / "sung.wav"
+    write_notes(reference, notes)
+    audio.write_audio(wav, np.zeros(32000, np.float32), 16000)
+    arguments = [str(wav), "--notes", str(notes), "--pairs", "1"]
+    assert common.show(transcription.main, arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "sung.wav, 2 s" and RATIO.search(lines[1])
+    assert lines[2].startswith("SingBrain: F1 COnPOff ")
+    assert lines[3] == "Basic Pitch: F1 COnPOff 0.400 COnP 0.800 COn 0.800"
+    # Without a recording it renders one, and gives no scores.
+    arguments = ["--seconds", "2", "--pairs", "1"]
+    assert common.show(transcription.main, arguments) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_transcription_without_basic_pitch(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "basic_pitch", None)
+    assert common.show(transcription.main, []) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("skipped: Basic Pitch cannot be imported")
+
+
+def test_basic_pitch_hears_a_tone(tmp_path):
+    try:
+        transcribe = transcription.basic_pitch()
+    except common.Skipped as reason:
+        pytest.skip(str(reason))
+    times = np.arange(2 * 16000) / 16000
+    tone = sum(np.sin(2 * np.pi * 440 * k * times) / k for k in range(1, 6))
+    tone[: 16000 // 2] = 0
+    path = tmp_path / "tone.wav"
+    audio.write_audio(path, (0.2 * tone).astype(np.float32), 16000)
+    rows = transcribe(path)
+    assert rows.shape[1] == 3
+    heard = rows[rows[:, 2] == 69]
+    assert np.abs(heard[:, 0] - 0.5).min() < 0.1

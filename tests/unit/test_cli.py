@@ -1,0 +1,407 @@
+"""The command line, from arguments to exit code."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechbrain_ext import __version__, cli
+from speechbrain_ext.cli import main
+from speechbrain_ext.formats import FORMATS, read_notes, write_notes
+from speechbrain_ext.notes import NoteSequence
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An empty current folder."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def songs(tmp_path, noise):
+    """Recordings: songs/a.wav, songs/b.flac, songs/deep/a.wav and a text."""
+    folder = tmp_path / "songs"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a.wav", "b.flac", "deep/a.wav"):
+        soundfile.write(folder / name, noise(1), 16000)
+    (folder / "readme.txt").write_text("not a recording")
+    (folder / "._a.wav").write_text("not a recording either")
+    return folder
+
+
+@pytest.fixture
+def transcribe(tiny_model):
+    """Run the command with the tiny model."""
+
+    def run(*arguments):
+        return main(
+            ["transcribe", "--model", str(tiny_model), *map(str, arguments)]
+        )
+
+    return run
+
+
+def tree(folder):
+    """Paths of all files and empty folders below a folder."""
+    return sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file() or not any(path.iterdir())
+    )
+
+
+def error_line(capsys):
+    """The one line on stderr, while nothing is on stdout."""
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("singbrain: error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+# --- transcribe ------------------------------------------------------------
+
+
+def test_writes_into_the_current_folder(home, songs, transcribe, capsys):
+    before = tree(songs)
+    assert transcribe(songs / "a.wav") == 0
+    assert tree(home) == ["a.csv", "a.mid"]
+    assert tree(songs) == before
+    notes = read_notes("a.csv")
+    assert len(read_notes("a.mid")) == len(notes) > 0
+    line, err = capsys.readouterr()
+    low, high = (cli.note_name(m) for m in (min(notes.midi), max(notes.midi)))
+    plural = "s" if len(notes) > 1 else ""
+    assert line == (
+        f"a.wav: {len(notes)} note{plural}, {low} to {high}, 1.0 s -> "
+        "a.mid, a.csv\n"
+    )
+    assert err == ""
+
+
+def test_one_file(home, songs, transcribe, capsys):
+    assert transcribe("--quiet", songs / "b.flac", "-o", "melody.midi") == 0
+    assert transcribe("--quiet", songs / "b.flac", "-o", "b.txt") == 0
+    assert tree(home) == ["b.txt", "melody.midi"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_all_formats(home, songs, transcribe, capsys):
+    pytest.importorskip("music21")
+    pytest.importorskip("jams")
+    names = "mid,csv,json,tonas,txt,musicxml,jams"
+    assert transcribe(songs / "a.wav", "-o", "new/out", "--format", names) == 0
+    assert tree(home) == [
+        f"new/out/a{suffix}"
+        for suffix in sorted(
+            FORMATS[name].suffixes[0] for name in FORMATS if name != "mir_st500"
+        )
+    ]
+
+
+def test_plot(home, songs, transcribe):
+    arguments = ["--plot", "--format", "json", "-o", "out"]
+    assert transcribe(songs / "a.wav", *arguments) == 0
+    assert tree(home) == ["out/a.json", "out/a.png"]
+    assert (home / "out/a.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_folders_and_patterns(home, songs, transcribe, capsys):
+    assert transcribe(songs, "--format", "csv") == 0
+    assert tree(home) == ["a.csv", "b.csv"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["a.wav", "b.flac"]
+    assert transcribe(songs, "--recursive", "-o", "all", "--format", "csv") == 0
+    assert tree(home / "all") == ["a.csv", "b.csv", "deep/a.csv"]
+    assert transcribe(songs / "*.fl*", "-o", "some", "--format", "csv") == 0
+    assert tree(home / "some") == ["b.csv"]
+    # The same file named twice is one recording.
+    both = (songs / "a.wav", songs / "[a].wav", "-o", "once")
+    assert transcribe(*both) == 0
+    assert tree(home / "once") == ["a.csv", "a.mid"]
+
+
+def test_nothing_is_replaced_without_force(home, songs, transcribe, capsys):
+    (home / "a.csv").write_text("mine")
+    assert transcribe(songs / "a.wav") == 2
+    assert "a.csv exists already: use --force" in error_line(capsys)
+    assert tree(home) == ["a.csv"]
+    assert (home / "a.csv").read_text() == "mine"
+    assert transcribe(songs / "a.wav", "--force") == 0
+    assert (home / "a.csv").read_text() != "mine"
+
+
+def test_options_reach_the_decoder(home, songs, transcribe):
+    long = ["--min-duration", "9", "-o", "none.json"]
+    assert transcribe(songs / "a.wav", *long) == 0
+    assert read_notes("none.json") == NoteSequence()
+
+
+def test_one_bad_file_does_not_stop_the_others(home, songs, transcribe, capsys):
+    (songs / "aa.wav").write_text("words")
+    soundfile.write(songs / "ab.wav", np.zeros(0), 16000)
+    assert transcribe(songs, "-o", "out") == 2
+    assert tree(home / "out") == ["a.csv", "a.mid", "b.csv", "b.mid"]
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2
+    first, second, third = err.splitlines()
+    assert "aa.wav: is not an audio or video file" in first
+    assert "ab.wav: contains no samples" in second
+    assert third == (
+        "singbrain: error: 2 of 4 recordings failed; the others are done"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["missing.wav"], "missing.wav: no such file"),
+        (["*.none"], "no file matches"),
+        (["a" * 999], "cannot be read: File name too long"),
+        (["empty"], "empty: holds no audio"),
+        (["{songs}/a.wav", "{songs}/deep/a.wav"], "would both write a.mid"),
+        (["{songs}", "-o", "a.mid"], "notes of 2 recordings"),
+        (["{songs}/a.wav", "--format", "mp3"], "unknown note format 'mp3'"),
+        (["{songs}/a.wav", "--format", "json,mir_st500"], "share a suffix"),
+        (["{songs}/a.wav", "-o", "a.csv", "--format", "mid"], "not named like"),
+        (["{songs}/a.wav", "-o", "a.mid", "--format", "mid,csv"], "2 formats"),
+        (["{songs}/a.wav", "-o", "file/out"], "cannot write in this folder"),
+        (["{songs}/a.wav", "-o", "b" * 999], "cannot write in this folder"),
+        (["{songs}/a.wav", "-o", "file"], "cannot write in this folder"),
+        (["{songs}/a.wav", "-o", "/proc/out"], "cannot write in this folder"),
+        (["{songs}/a.wav", "--device", "abacus"], "device 'abacus'"),
+        (["{songs}/a.wav", "--onset-threshold", "3"], "onset_threshold is 3"),
+        (["{songs}/a.wav", "--onset-threshold", "x"], "invalid float value"),
+        (["{songs}/a.wav", "--model", "nix"], "nix: no such model folder"),
+        (["{songs}/a.wav", "--model", "empty"], "no hyperparams.yaml"),
+        (["{songs}/a.wav", "--model", "broken"], "is not valid YAML"),
+        (["text.wav"], "text.wav: is not an audio or video file"),
+        (["zero.wav"], "zero.wav: contains no samples"),
+        (["nan.wav"], "nan.wav: the sample at 0.500 s is not a finite"),
+        (["silent.mp4"], "silent.mp4: has no sound"),
+    ],
+)
+def test_bad_input(
+    home, songs, transcribe, write_media, capsys, arguments, says
+):
+    (home / "text.wav").write_text("These are words.\n" * 99)
+    soundfile.write("zero.wav", np.zeros(0), 16000)
+    wav = np.zeros(16000, np.float32)
+    wav[8000] = np.nan
+    soundfile.write("nan.wav", wav, 16000, subtype="FLOAT")
+    write_media(home / "silent.mp4", video_s=1)
+    (home / "empty").mkdir()
+    (home / "file").touch()
+    (home / "broken").mkdir()
+    (home / "broken" / "hyperparams.yaml").write_text("[")
+    capsys.readouterr()
+    before = tree(home)
+    # One that stays empty is not left behind.
+    arguments = [word.format(songs=songs) for word in arguments]
+    if "-o" not in arguments:
+        arguments += ["-o", "new"]
+        if "would both" in says:
+            says = says.replace("a.mid", "new/a.mid")
+    assert transcribe(*arguments) == 2
+    assert says in error_line(capsys)
+    assert tree(home) == before
+
+
+def test_ctrl_c(home, songs, transcribe, capsys, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        "speechbrain_ext.inference.stitching.plan_chunks", interrupted
+    )
+    assert transcribe(songs / "a.wav", "-o", "out") == 130
+    assert "stopped" in error_line(capsys)
+    assert tree(home) == []
+
+
+def test_progress_bar_only_on_a_terminal_and_for_long_work(
+    home, songs, transcribe, noise, capsys, monkeypatch
+):
+    soundfile.write(songs / "long.wav", noise(12), 16000)
+    assert transcribe(songs / "long.wav", "-o", "1.csv") == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert transcribe(songs / "a.wav", "-o", "2.csv") == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert transcribe(songs / "long.wav", "-o", "3.csv") == 0
+    assert "long.wav:   0%" in capsys.readouterr().err
+
+
+# --- evaluate --------------------------------------------------------------
+
+
+@pytest.fixture
+def melodies(home):
+    """ref/ and est/ with songs x and y; z and w on one side only."""
+    melody = NoteSequence([(0, 1, 60), (1, 2, 62), (2, 3, 64)])
+    for side, names in (("ref", "xyz"), ("est", "wxy")):
+        (home / side).mkdir()
+        for name in names:
+            # Of y only the first two notes are found.
+            short = side == "est" and name == "y"
+            write_notes(
+                melody[:2] if short else melody, home / side / f"{name}.csv"
+            )
+    return home
+
+
+def test_evaluate_folders(melodies, capsys):
+    assert main(["evaluate", "notes", "ref", "est", "--csv", "s.csv"]) == 0
+    out, err = capsys.readouterr()
+    assert "x" in out and "80.00" in out and "90.00" in out
+    assert "onset 50 ms, pitch 50 cents, offset max(50 ms, 20 %)" in out
+    assert err.splitlines() == [
+        "singbrain: left out: z is only in ref",
+        "singbrain: left out: w is only in est",
+    ]
+    assert len((melodies / "s.csv").read_text().splitlines()) == 3
+    assert main(["evaluate", "notes", "ref", "est", "--csv", "s.csv"]) == 2
+    assert "s.csv exists already" in error_line(capsys)
+
+
+def test_evaluate_json(melodies, capsys):
+    assert main(["evaluate", "notes", "ref", "est", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    # Song x: all 1; song y: precision 1, recall 2/3, F1 0.8.
+    expected = {"precision": 1.0, "recall": 5 / 6, "f1": 0.9}
+    assert scores.pop("songs") == 2
+    assert list(scores) == ["COnPOff", "COnP", "COn", "COff"]
+    for score in scores.values():
+        assert score == pytest.approx(expected)
+
+
+def test_evaluate_tolerances(melodies, capsys):
+    write_notes(NoteSequence([(0.08, 1, 60.7)]), "late.csv")
+    write_notes(NoteSequence([(0, 1, 60)]), "right.csv")
+    command = ["evaluate", "notes", "right.csv", "late.csv", "--json"]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["COnP"]["f1"] == 0
+    wide = ["--onset-tolerance", "0.1", "--pitch-tolerance", "80"]
+    assert main([*command, *wide]) == 0
+    assert json.loads(capsys.readouterr().out)["COnP"]["f1"] == 1
+
+
+@pytest.mark.parametrize(
+    "rows, says",
+    [
+        ("1,0.5,60", "offset 0.5 s is not after its onset 1 s"),
+        ("0,1,60\n0.5,2,62", "one note at a time"),
+        ("0,1,600", "outside MIDI"),
+    ],
+)
+def test_evaluate_bad_annotation(melodies, capsys, rows, says):
+    (melodies / "bad.csv").write_text(f"onset_s,offset_s,midi\n{rows}\n")
+    assert main(["evaluate", "notes", "bad.csv", "ref/x.csv"]) == 2
+    line = error_line(capsys)
+    assert "bad.csv" in line and says in line
+
+
+def test_evaluate_missing_file(home, capsys):
+    assert main(["evaluate", "notes", "a.csv", "b.csv", "--json"]) == 2
+    assert "a.csv: no such file" in error_line(capsys)
+
+
+# --- prepare ---------------------------------------------------------------
+
+
+def test_prepare_list(capsys):
+    assert main(["prepare", "--list"]) == 0
+    out = capsys.readouterr().out
+    for corpus in ("mir_st500", "tonas", "ismir2014", "n20emv2", "vocadito"):
+        assert corpus in out
+
+
+def test_prepare(home, noise, capsys):
+    annotations = {}
+    for song, part in ((1, "train"), (2, "train"), (401, "test")):
+        folder = home / "corpus" / "wav16kHz" / part / str(song)
+        folder.mkdir(parents=True)
+        soundfile.write(folder / "vocals.wav", noise(7), 16000)
+        annotations[str(song)] = [[0.5, 1.0, 60], [1.0, 2.0, 62]]
+    path = home / "corpus" / "Annotations.json"
+    path.write_text(json.dumps(annotations))
+    command = ["prepare", "mir_st500", "corpus", "out"]
+    assert main(command) == 0
+    table = capsys.readouterr().out
+    assert "train" in table and "licence" in table
+    for split in ("train", "valid", "test"):
+        assert (home / "out" / f"{split}.csv").is_file()
+    assert main([*command, "--segment-s", "3"]) == 2
+    assert "out" in error_line(capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        ([], "needs CORPUS DATA_DIR OUT_DIR"),
+        (["mir_st500", "here"], "needs CORPUS DATA_DIR OUT_DIR"),
+        (["nobody", "here", "out"], "unknown corpus nobody"),
+        (["mir_st500", "here", "out"], "here: no such folder"),
+        (["tonas", "here", "out", "--jobs", "0"], "--jobs is 0"),
+    ],
+)
+def test_prepare_bad_arguments(home, capsys, arguments, says):
+    assert main(["prepare", *arguments]) == 2
+    assert says in error_line(capsys)
+    assert tree(home) == []
+
+
+# --- the program -----------------------------------------------------------
+
+
+def test_usage(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"singbrain {__version__}\n"
+    assert main([]) == 2
+    assert "COMMAND" in error_line(capsys)
+    assert main(["sing"]) == 2
+    assert "invalid choice: 'sing'" in error_line(capsys)
+    for command in ("transcribe", "evaluate notes", "prepare"):
+        assert main([*command.split(), "-h"]) == 0
+        assert f"singbrain {command}" in capsys.readouterr().out
+
+
+def test_as_a_program(home, songs, tiny_model, project_root):
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "speechbrain_ext", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env={"PYTHONPATH": str(project_root), "OMP_NUM_THREADS": "1"},
+        )
+
+    done = run("transcribe", songs / "a.wav", "--model", tiny_model)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert tree(home) == ["a.csv", "a.mid"]
+    done = run("transcribe", "missing.wav")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "singbrain: error: missing.wav: no such file: check the path\n"
+    )
+
+
+def test_light_imports():
+    """Complaints about arguments come at once, without torch."""
+    code = (
+        "import sys\n"
+        "from speechbrain_ext.cli import main\n"
+        "assert main(['transcribe', 'missing.wav']) == 2\n"
+        "slow = {'torch', 'speechbrain', 'matplotlib', 'mir_eval', 'av'}\n"
+        "print(*slow & set(sys.modules))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
