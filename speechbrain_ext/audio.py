@@ -7,7 +7,7 @@ everything else, sound tracks of videos included. Rates are converted by soxr.
 Three promises hold for every format:
 
 * a slice equals the same samples of the whole file, bit for bit at the file's
-  own rate and to `SLICE_TOLERANCE` after resampling;
+  own rate (MP3: to 1e-6) and to `SLICE_TOLERANCE` after resampling;
 * `stream_audio` gives, block after block, what `read_audio` gives at once,
   while never holding more than a few blocks in memory;
 * what comes out is finite and not empty: anything else is an `AudioError`
@@ -80,7 +80,8 @@ class AudioInfo:
         Length in seconds; None where the container does not say.
     n_samples : int or None
         Exact number of samples per channel; None where only decoding the
-        file would tell (whatever PyAV reads).
+        file would tell (MP3 and whatever PyAV reads). Then `duration` is
+        what the header says, or a guess.
     """
 
     path: Path
@@ -499,11 +500,13 @@ class _SoundFileSource:
         self.path, self.handle = path, handle
         self.sample_rate = handle.samplerate
         self.channels = handle.channels
-        # libsndfile reports a huge count where the header does not tell.
+        # libsndfile reports a huge count where the header does not tell, and
+        # guesses from the file's size for some MP3 files.
         known = 0 <= handle.frames < 1 << 48
-        self.n_samples = handle.frames if known else None
+        exact = known and not handle.subtype.startswith("MPEG")
+        self.n_samples = handle.frames if exact else None
         self.duration = handle.frames / self.sample_rate if known else None
-        if self.n_samples == 0:
+        if handle.frames == 0:
             raise AudioError(f"{path}: contains no samples")
 
     @classmethod
@@ -517,8 +520,7 @@ class _SoundFileSource:
 
     def blocks(self, begin, end):
         """Samples [begin, end) as float32 blocks (samples, channels)."""
-        if self.n_samples is not None:
-            begin = min(begin, self.n_samples)
+        begin = min(begin, self.handle.frames)
         try:
             if self.handle.subtype in _INEXACT_SEEK:
                 self.handle.seek(0)

@@ -789,6 +789,4 @@ def _prepare(options):
         n_jobs=options.jobs,
         overwrite=options.force,
     )
-    for remark in summary.remarks:
-        print(f"singbrain: note: {remark}", file=sys.stderr)
     print(summary.table())

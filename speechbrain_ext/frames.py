@@ -244,26 +244,25 @@ def label(
     [-1, 60, 60, 60, 60, 62, 62, 62, -1]
     """
     onset = np.zeros(count, dtype=np.float32)
-    silence = np.ones(count, dtype=np.float32)
-    pitch = np.full(count, UNVOICED, dtype=np.int64)
     if len(notes) == 0 or count == 0:
-        return FrameTargets(onset, silence, pitch)
+        return FrameTargets(
+            onset, np.ones_like(onset), np.full(count, UNVOICED, np.int64)
+        )
 
     times = (notes.intervals - start) / speed
     first = _floor_frames(times[:, 0])
     resolved = np.append(np.diff(first) >= MIN_ONSET_DISTANCE, True)
     times, first = times[resolved], first[resolved]
     midi = np.floor(notes.midi[resolved] + 0.5).astype(np.int64)
-    following = np.append(first[1:], np.iinfo(np.int64).max)
     last = np.maximum(_nearest_border(times[:, 1]), first + 1)
-    last = np.minimum(last, following)
+    last[:-1] = np.minimum(last[:-1], first[1:])
 
-    # Frame k belongs to the note n with first[n] <= k < last[n].
-    frames = np.arange(count)
-    owner = np.searchsorted(first, frames, side="right") - 1
-    voiced = (owner >= 0) & (frames < last[owner])
-    pitch[voiced] = midi[owner[voiced]]
-    silence[voiced] = 0.0
+    # Runs of frames: silence and note in turn, silence at both ends.
+    runs = np.full(2 * len(midi) + 1, UNVOICED, dtype=np.int64)
+    runs[1::2] = midi
+    borders = np.clip(_interleaved(first, last), 0, count)
+    pitch = np.repeat(runs, np.diff(borders, prepend=0, append=count))
+    silence = (pitch == UNVOICED).astype(np.float32)
 
     if onset_width == 0:
         inside = first[(first >= 0) & (first < count)]
@@ -458,13 +457,16 @@ def _with_rescued(peaks, refined, silent, rescue_s):
     return merged[order], shifts[order]
 
 
+def _interleaved(starts, ends):
+    """starts[0], ends[0], starts[1], ends[1] ..."""
+    return np.stack([starts, ends], axis=1).reshape(-1)
+
+
 def _segment_sums(values, starts, ends):
-    """Sum of rows [start, end) of each segment, float64 (segments, columns)."""
-    pairs = np.stack([starts, ends], axis=1).reshape(-1)
-    padded = np.concatenate(
-        [values, np.zeros((1, values.shape[1]), values.dtype)]
-    ).astype(np.float64)
-    return np.add.reduceat(padded, pairs, axis=0)[::2]
+    """Sum of rows [start, end) of each segment, (segments, columns)."""
+    pairs = _interleaved(starts, ends)
+    # The last segment may end with the array, where no index is allowed.
+    return np.add.reduceat(values, pairs[pairs < len(values)], axis=0)[::2]
 
 
 @dataclass(frozen=True)
@@ -559,8 +561,9 @@ def label_published(notes, count, frame_rate=49.8):
     within half a frame of the offset; the latter carries the silence bit and
     the note's pitch. Octaves are counted from MIDI 36 and clipped to four.
     The result equals the published loop for sorted notes without overlaps
-    whose onset and offset fall on different frames; the loop never closes a
-    shorter note.
+    whose onset and offset fall on different frames and not midway between two;
+    the loop never closes a shorter note, and midway between two frames its
+    rounding errors may lose the onset or the offset.
 
     Arguments
     ---------
@@ -581,29 +584,26 @@ def label_published(notes, count, frame_rate=49.8):
     >>> label_published([(0.02, 0.06, 61)], 5, 50).tolist()
     [[0, 1, 4, 12], [1, 0, 2, 1], [0, 0, 2, 1], [0, 1, 2, 1], [0, 1, 4, 12]]
     """
-    labels = np.tile(np.array([0, 1, 4, 12], dtype=np.int64), (count, 1))
+    silent = (0, 1, PUBLISHED_OCTAVES, 12)
     if len(notes) == 0:
-        return labels
+        return np.tile(np.array(silent, dtype=np.int64), (count, 1))
     if isinstance(notes, NoteSequence):
         notes = np.column_stack([notes.intervals, notes.midi])
     rows = np.asarray(notes, dtype=np.float64)[:, :3]
     midi = rows[:, 2].astype(np.int64)
     octave = np.clip((midi - PUBLISHED_LOW) // 12, 0, PUBLISHED_OCTAVES - 1)
-    pitch_class = midi % 12
     step = 1 / frame_rate
     starts = _first_frame_near(rows[:, 0], step)
     stops = _first_frame_near(rows[:, 1], step)
-
-    frames = np.arange(count)
-    owner = np.searchsorted(starts, frames, side="right") - 1
-    sung = (owner >= 0) & (frames <= stops[owner])
-    voiced = sung & (frames < stops[owner])
-    labels[sung, 2] = octave[owner[sung]]
-    labels[sung, 3] = pitch_class[owner[sung]]
-    labels[voiced, 1] = 0
-    inside = starts[starts < count]
-    labels[inside, 0] = 1
-    labels[inside, 1] = 0
+    # Runs of frames: silence and note in turn. A note's run ends with its
+    # offset frame, or before the next onset frame.
+    ends = np.minimum(stops + 1, np.append(starts[1:], count))
+    borders = np.minimum(_interleaved(starts, ends), count)
+    runs = np.tile(np.array(silent, dtype=np.int64), (2 * len(rows) + 1, 1))
+    runs[1::2, 1:] = np.stack([np.zeros_like(midi), octave, midi % 12], axis=1)
+    labels = np.repeat(runs, np.diff(borders, prepend=0, append=count), axis=0)
+    labels[stops[(stops < ends) & (stops < count)], 1] = 1
+    labels[starts[starts < count], :2] = 1, 0
     return labels
 
 
@@ -664,11 +664,12 @@ def decode_published(
     count = len(onset)
     if count == 0:
         return []
-    seen = np.pad(
-        onset[:-1].astype(np.float64), (3, 4), constant_values=-np.inf
-    )
-    windows = np.lib.stride_tricks.sliding_window_view(seen, 7)
-    highest = windows.max(axis=1)
+    # Maximum of 7 neighbours from those of 2 and 4; the last frame is unseen.
+    seen = np.full(count + 6, -np.inf)
+    seen[3 : count + 2] = onset[:-1]
+    two = np.maximum(seen[:-1], seen[1:])
+    four = np.maximum(two[:-2], two[2:])
+    highest = np.maximum(four[:-3], four[3:])
     is_onset = (onset >= onset_threshold) & (onset == highest)
     starts = np.flatnonzero(is_onset)
     if len(starts) == 0:
@@ -680,22 +681,24 @@ def decode_published(
     ends = np.minimum(ends, np.append(starts[1:], count))
 
     # Votes: one histogram of pitches per note, over its voiced frames.
-    owner = np.searchsorted(starts, np.arange(count), side="right") - 1
-    votes = (owner >= 0) & (np.arange(count) < ends[owner]) & (pitch >= 0)
-    width = 128
+    owner = np.cumsum(is_onset) - 1
+    votes = np.flatnonzero(
+        (owner >= 0) & (np.arange(count) < ends[owner]) & (pitch >= 0)
+    )
+    width = int(pitch.max()) + 1
+    if len(votes) == 0:
+        return []
     histogram = np.bincount(
         owner[votes] * width + pitch[votes], minlength=len(starts) * width
     ).reshape(-1, width)
-    voiced = histogram.any(axis=1)
     midi = histogram.argmax(axis=1)
     ends = np.minimum(ends, count - 1)
-    return [
-        (start / frame_rate, end / frame_rate, note)
-        for start, end, note in zip(
-            starts[voiced].tolist(),
-            ends[voiced].tolist(),
-            midi[voiced].tolist(),
+    kept = (histogram[np.arange(len(starts)), midi] > 0) & (ends > starts)
+    return list(
+        zip(
+            (starts[kept] / frame_rate).tolist(),
+            (ends[kept] / frame_rate).tolist(),
+            midi[kept].tolist(),
             strict=True,
         )
-        if end > start
-    ]
+    )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import isfinite
 
 import numpy as np
@@ -65,6 +66,13 @@ def hz_to_midi(hz):
     81.0
     """
     return 69.0 + 12.0 * np.log2(np.asarray(hz, dtype=np.float64) / 440.0)
+
+
+def _read_only(rows, shape) -> np.ndarray:
+    """Array that is shared by all who ask for it."""
+    array = np.array(rows, dtype=np.float64).reshape(shape)
+    array.flags.writeable = False
+    return array
 
 
 @dataclass(frozen=True)
@@ -284,17 +292,15 @@ class NoteSequence(Sequence):
     def __repr__(self) -> str:
         return f"NoteSequence({len(self)} notes, {self.end:.3f} s)"
 
-    @property
+    @cached_property
     def intervals(self) -> np.ndarray:
-        """Onsets and offsets in seconds, float64 (notes, 2)."""
-        return np.array(
-            [(n.onset, n.offset) for n in self._notes], dtype=np.float64
-        ).reshape(-1, 2)
+        """Onsets and offsets in seconds, float64 (notes, 2), read-only."""
+        return _read_only([(n.onset, n.offset) for n in self._notes], (-1, 2))
 
-    @property
+    @cached_property
     def midi(self) -> np.ndarray:
-        """Pitches as MIDI numbers, float64 (notes,)."""
-        return np.array([n.midi for n in self._notes], dtype=np.float64)
+        """Pitches as MIDI numbers, float64 (notes,), read-only."""
+        return _read_only([n.midi for n in self._notes], (-1,))
 
     @property
     def frequencies(self) -> np.ndarray:

@@ -656,6 +656,11 @@ def run_transcription(hparams, run_opts, train, valid, tests):
         model_card(hparams["experiment"], table),
     )
     if if_main_process():
+        from speechbrain_ext.report.plots import read_train_log, training_curves
+
+        log = hparams["train_logger"].save_file
+        if Path(log).exists():
+            training_curves(read_train_log(log), output / "training.png", True)
         with atomic_path(output / "results" / "summary.txt", True) as path:
             path.write_text(table + "\n", encoding="utf-8")
         print(f"\n{table}\n\nresults, notes and pictures: {output / 'results'}")

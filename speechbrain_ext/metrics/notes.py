@@ -59,6 +59,10 @@ _PREFIXES = {
 }
 
 
+# Which file of a song counts if a folder has several: the least rounded.
+EXACT_FIRST = ("csv", "json", "jams", "tonas", "labels", "mid", "musicxml")
+
+
 class Score(NamedTuple):
     """Precision, recall and their harmonic mean, each in [0, 1]."""
 
@@ -554,7 +558,8 @@ def evaluate_paths(
     ---------
     reference, estimate : str or Path
         Two single files, whatever their names; or two collections: a folder
-        of note files (paired by name without suffix, in any formats) or a
+        of note files (paired by name without suffix, in any formats; of a song
+        in several formats the most exact one counts, see `EXACT_FIRST`) or a
         MIR-ST500 annotation file (paired by song id).
     format : str, optional
         A name of `speechbrain_ext.formats.FORMATS` for all note files; by
@@ -572,8 +577,8 @@ def evaluate_paths(
     Raises
     ------
     NoteError
-        If a path is missing, a file is faulty, a folder holds a song in two
-        files, a single file meets a collection, or no song is on both sides.
+        If a path is missing, a file is faulty, a folder holds a song twice
+        in one format, a single file meets a collection, or no song is on both sides.
     """
     stats = NoteStats(**tolerances)
     sides = [Path(reference), Path(estimate)]
@@ -635,16 +640,26 @@ def _collection(
         if file.name.startswith(".") or not _is_candidate(file, format):
             continue
         song = note_stem(file)
-        if song in files:
+        if song in files and _rank(files[song]) == _rank(file):
             raise NoteError(
                 f"{path}: holds song {song!r} twice, as {files[song].name} "
-                f"and {file.name}: remove one or name a format"
+                f"and {file.name}: remove one"
             )
-        files[song] = file
+        if song not in files or _rank(file) < _rank(files[song]):
+            files[song] = file
     return {
         song: lambda file=file: read_notes(file, format)
         for song, file in files.items()
     }
+
+
+def _rank(file: Path) -> int:
+    """Place of a file's format among `EXACT_FIRST`."""
+    name = file.name.lower()
+    for place, key in enumerate(EXACT_FIRST):
+        if name.endswith(tuple(s.lower() for s in FORMATS[key].suffixes)):
+            return place
+    return len(EXACT_FIRST)
 
 
 def _is_candidate(file: Path, format: str | None) -> bool:

@@ -24,7 +24,9 @@ def test_slices_and_streams(shared_data, pattern):
     for wanted in (None, 16000):
         whole = read_audio(path, sample_rate=wanted)
         seconds = len(whole) / (wanted or rate)
-        tolerance = SLICE_TOLERANCE if wanted not in (None, rate) else 0
+        tolerance = SLICE_TOLERANCE
+        if wanted in (None, rate):
+            tolerance = 1e-6 if path.suffix == ".mp3" else 0
         for share in (0.0, 0.31, 0.77):
             start = share * seconds
             part = read_audio(path, start, start + 0.5, sample_rate=wanted)

@@ -56,6 +56,8 @@ def test_info(media):
     info = audio_info(media["m4a"])
     assert (info.sample_rate, info.channels, info.n_samples) == (44100, 2, None)
     assert info.duration == pytest.approx(3.0, abs=0.05)
+    info = audio_info(media["mp3"])
+    assert (info.duration, info.n_samples) == (3.0, None)
 
 
 def test_samples_of_a_slice(ramp):
@@ -92,7 +94,9 @@ def test_slices_and_streams_equal_the_whole(media, suffix, rate):
             last = audio.seconds_to_samples(stop, rate or own)
             expected = whole[first:last]
         assert part.shape == expected.shape
-        tolerance = 0 if rate is None else SLICE_TOLERANCE
+        tolerance = SLICE_TOLERANCE
+        if rate is None:
+            tolerance = 1e-6 if suffix == "mp3" else 0
         assert np.abs(part - expected).max() <= tolerance
     blocks = list(stream_audio(path, 0.4, sample_rate=rate))
     size = audio.seconds_to_samples(0.4, rate or own)

@@ -156,7 +156,9 @@ def test_empty_melody_and_empty_window():
     targets = frames.label(NoteSequence(), 10)
     assert targets.silence.all() and not targets.onset.any()
     assert len(frames.decode(targets.as_posteriors())) == 0
-    assert len(frames.decode(frames.label(NoteSequence(), 0).as_posteriors())) == 0
+    assert (
+        len(frames.decode(frames.label(NoteSequence(), 0).as_posteriors())) == 0
+    )
 
 
 def test_plateau_gives_one_onset():

@@ -290,8 +290,19 @@ def test_two_folders(folders):
 
 def test_folder_with_a_song_in_two_formats(folders):
     write_notes(MELODY, folders / "est" / "2.csv")
-    with pytest.raises(NoteError, match=r"'2' twice, as 2\.csv and 2\.json"):
+    # CSV keeps times exactly, so it counts even against a perfect MIDI file.
+    write_notes(
+        NoteSequence([(9.0, 9.5, 40)]),
+        folders / "est" / "2.csv",
+        overwrite=True,
+    )
+    stats, *_ = evaluate_paths(folders / "ref", folders / "est")
+    assert stats.songs[0].scores["COn"].f1 == 0.0
+    write_notes(MELODY, folders / "est" / "2.csv", overwrite=True)
+    (folders / "est" / "2.CSV").write_text("onset_s,offset_s,midi\n")
+    with pytest.raises(NoteError, match=r"'2' twice, as 2\.CSV and 2\.csv"):
         evaluate_paths(folders / "ref", folders / "est")
+    (folders / "est" / "2.CSV").unlink()
     # Naming the format says which one is meant.
     write_notes(MELODY, folders / "ref" / "2.csv")
     stats, left, right = evaluate_paths(

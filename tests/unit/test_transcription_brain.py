@@ -140,9 +140,7 @@ def test_probing_leaves_the_encoder_bit_identical(tmp_path, rows, base):
         def on_stage_end(self, stage, stage_loss, epoch=None):
             super().on_stage_end(stage, stage_loss, epoch)
             states.append(weights(self.hparams.modules))
-            gradients = [
-                p.grad for p in self.modules.encoder.parameters()
-            ]
+            gradients = [p.grad for p in self.modules.encoder.parameters()]
             assert all(g is None for g in gradients)
 
     hparams = settings(tmp_path, SSL, base)

@@ -1,0 +1,116 @@
+"""Runs the registered recipes, cut small, as a user would start them."""
+
+import csv
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROWS = [
+    row
+    for file in sorted((ROOT / "tests/recipes").glob("*.csv"))
+    for row in csv.DictReader(file.open(encoding="utf-8"))
+    if row["test_flags"]
+]
+
+
+def run(row, output, *extra, launcher=(), environment=None):
+    """Start the experiment of a row in its folder."""
+    script = ROOT / row["Script_file"]
+    flags = shlex.split(row["test_flags"].replace("OUTPUT", str(output)))
+    hparam_file = os.path.relpath(ROOT / row["Hparam_file"], script.parent)
+    command = [sys.executable, *launcher, script.name, hparam_file]
+    return subprocess.run(
+        [*command, "--output_folder", str(output), *flags, *extra],
+        cwd=script.parent,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            **(environment or {}),
+        },
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+
+
+def failed_checks(row, output):
+    """Checks of a row that do not hold."""
+    failed = []
+    for check in row["test_checks"].split(";"):
+        kind, value = check.split("=", 1)
+        if kind == "file_exists":
+            held = (output / value).is_file()
+        elif kind == "log":
+            held = value in (output / "log.txt").read_text(encoding="utf-8")
+        else:
+            raise ValueError(f"unknown check {kind}")
+        if not held:
+            failed.append(check)
+    return failed
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["Hparam_file"])
+def test_recipe(row, tmp_path):
+    result = run(row, tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert failed_checks(row, tmp_path) == []
+    assert "mean over songs" in result.stdout
+    # What a run leaves, a person can use.
+    listener = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "speechbrain_ext",
+            "transcribe",
+            str(next(tmp_path.rglob("test/401/vocals.wav"))),
+            "--model",
+            str(tmp_path / "model"),
+            "-o",
+            str(tmp_path / "mine"),
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert listener.returncode == 0, listener.stderr
+    assert (tmp_path / "mine" / "vocals.mid").is_file()
+
+
+def mini_row():
+    return next(r for r in ROWS if r["Hparam_file"].endswith("mini.yaml"))
+
+
+def test_two_ranks(tmp_path):
+    result = run(
+        mini_row(),
+        tmp_path,
+        launcher=("-m", "torch.distributed.run", "--nproc_per_node=2"),
+        environment={"MASTER_PORT": "0"},
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert failed_checks(mini_row(), tmp_path) == []
+    # One rank reports, and what both saved loads without a wrapper.
+    assert result.stdout.count("mean over songs") == 1
+
+
+def test_mistakes_get_one_line_and_code_2(tmp_path):
+    row = mini_row()
+    for extra, message in (
+        (["--sead", "3"], "unknown key 'sead'"),
+        (["--synthetic", "null", "--data_folder", "no/where"], "no/where"),
+    ):
+        result = run({**row, "test_flags": ""}, tmp_path / "out", *extra)
+        assert result.returncode == 2, result.stderr
+        (line,) = [
+            text
+            for text in result.stderr.splitlines()
+            if text.startswith("singbrain: error:")
+        ]
+        assert message in line
