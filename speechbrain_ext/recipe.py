@@ -6,6 +6,7 @@ and nothing but overrides. A key that the base does not have is an error.
 """
 
 import os
+import shutil
 import sys
 from io import StringIO
 from pathlib import Path
@@ -208,6 +209,12 @@ def _run(main, arguments):
         experiment_directory=str(folder),
         hyperparams_to_save=str(composed) if composed.exists() else None,
     )
+    if sb.utils.distributed.if_main_process():
+        # SpeechBrain keeps a copy of its caller, which is this module.
+        (folder / Path(__file__).name).unlink(missing_ok=True)
+        script = Path(sys.argv[0])
+        if script.suffix == ".py" and script.is_file():
+            shutil.copy(script, folder)
     try:
         main(hparams, run_opts)
     finally:

@@ -64,7 +64,8 @@ def as_mir_st500(
         Where to write: absent, empty, or written before with the same
         options. Missing folders above it are made.
     n_train, n_test : int, optional
-        Number of songs, at most 400 and 100; default: 20 and 5. Every song
+        Number of songs, at most 100 for testing; training songs after 400 are
+        numbered from 501. Default: 20 and 5. Every song
         has its own singer.
     song_s : float or (float, float), optional
         Length of the songs in seconds, more than 20; default: 30 to 60.
@@ -95,7 +96,7 @@ def as_mir_st500(
     OutputError
         If the folder holds something else or cannot be written.
     """
-    _check_count("n_train", n_train, 400)
+    _check_count("n_train", n_train)
     _check_count("n_test", n_test, 100)
     _check_length(song_s, 20)
     if not 0 <= separated <= 1:
@@ -113,8 +114,16 @@ def as_mir_st500(
         "sample_rate": sample_rate,
     }
     songs = [
-        {"split": split, "song": str(first + k), "number": k}
-        for split, n, first in (("train", n_train, 1), ("test", n_test, 401))
+        # In the real corpus 1 to 400 are training songs, 401 to 500 test songs.
+        {
+            "split": split,
+            "song": str(first + k + (100 if first + k > last else 0)),
+            "number": k,
+        }
+        for split, n, first, last in (
+            ("train", n_train, 1, 400),
+            ("test", n_test, 401, 500),
+        )
         for k in range(n)
     ]
 

@@ -16,7 +16,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Vowel:
-    """Formants of a vowel in hertz, for a tract of average male length."""
+    """Formants of a vowel, for a tract of average male length.
+
+    Arguments
+    ---------
+    f1, f2, f3 : float
+        Centre frequencies in hertz.
+    """
 
     f1: float
     f2: float
@@ -203,7 +209,15 @@ class Syllable:
 
 @dataclass(frozen=True)
 class Word:
-    """A word: its letters and its syllables."""
+    """A word.
+
+    Arguments
+    ---------
+    spelling : str
+        Its letters.
+    syllables : tuple of Syllable
+        At least one.
+    """
 
     spelling: str
     syllables: tuple[Syllable, ...]

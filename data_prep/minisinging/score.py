@@ -77,7 +77,17 @@ class ScoreNote:
 
 @dataclass(frozen=True)
 class Chord:
-    """A chord of the accompaniment: seconds and MIDI numbers."""
+    """A chord of the accompaniment.
+
+    Arguments
+    ---------
+    onset, offset : float
+        Seconds.
+    root : int
+        MIDI number of the bass note.
+    midi : tuple of int
+        MIDI numbers of the other notes.
+    """
 
     onset: float
     offset: float

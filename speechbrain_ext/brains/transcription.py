@@ -296,7 +296,8 @@ class TranscriptionBrain(sb.Brain):
             head, logits, targets, mask, self.hparams.onset_positive_weight
         )
         for name, value in terms.items():
-            self.loss_sums[name] = self.loss_sums.get(name, 0.0) + float(value.detach())
+            total = self.loss_sums.get(name, 0.0)
+            self.loss_sums[name] = total + value.item()
         self.loss_count += 1
         if stage != sb.Stage.TRAIN:
             for k, (first, last) in enumerate(bounds.tolist()):

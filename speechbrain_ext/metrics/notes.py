@@ -577,8 +577,9 @@ def evaluate_paths(
     Raises
     ------
     NoteError
-        If a path is missing, a file is faulty, a folder holds a song twice
-        in one format, a single file meets a collection, or no song is on both sides.
+        If a path is missing, a file is faulty, a folder holds a song twice in
+        one format, a single file meets a collection, or no song is on both
+        sides.
     """
     stats = NoteStats(**tolerances)
     sides = [Path(reference), Path(estimate)]

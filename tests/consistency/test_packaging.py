@@ -183,7 +183,8 @@ def test_wheel_is_complete(tmp_path):
         entry_points = archive.read(entry).decode()
         (info,) = [n for n in names if n.endswith("dist-info/METADATA")]
         described = archive.read(info).decode()
-    assert any(name.startswith("speechbrain_ext/pretrained/") for name in names)
+    models = [n for n in names if n.startswith("speechbrain_ext/pretrained/")]
+    assert any(name.endswith(".safetensors") for name in models)
     assert expected - names == set()
     assert {name.split("/")[0] for name in names} <= {
         *PACKAGES,

@@ -16,9 +16,7 @@ from speechbrain_ext.datasets import corpora_rows
 
 def main(hparams, run_opts):
     """Prepare the corpora, train on MIR-ST500, test on all that are given."""
-    rows = corpora_rows(
-        hparams, ["mir_st500", "tonas", "ismir2014", "n20emv2"]
-    )
+    rows = corpora_rows(hparams, ["mir_st500", "tonas", "ismir2014", "n20emv2"])
     run_transcription(
         hparams,
         run_opts,

@@ -17,9 +17,7 @@ from speechbrain_ext.datasets import corpora_rows
 
 def main(hparams, run_opts):
     """Prepare the corpora, train on N20EMv2 and MIR-ST500, test on all."""
-    rows = corpora_rows(
-        hparams, ["mir_st500", "tonas", "ismir2014", "n20emv2"]
-    )
+    rows = corpora_rows(hparams, ["mir_st500", "tonas", "ismir2014", "n20emv2"])
     mixed_in = rows.get("mir_st500", {}).get("train", [])
     run_transcription(
         hparams,
