@@ -17,6 +17,7 @@ Three promises hold for every format:
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -513,7 +514,8 @@ class _SoundFileSource:
     def open(cls, path):
         """Open, or give None if libsndfile does not know the format."""
         try:
-            return cls(path, soundfile.SoundFile(path))
+            # As bytes: a file name need not be valid Unicode.
+            return cls(path, soundfile.SoundFile(os.fsencode(path)))
         except (soundfile.LibsndfileError, TypeError):
             # TypeError: a headerless ".raw" needs its format told.
             return None

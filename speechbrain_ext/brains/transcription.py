@@ -1,6 +1,8 @@
 """The Brain of all frame-wise note transcription systems."""
 
 import json
+import shlex
+import sys
 import zlib
 from io import StringIO
 from itertools import product
@@ -654,7 +656,7 @@ def run_transcription(hparams, run_opts, train, valid, tests):
     brain.export(
         output / "model",
         hparams["experiment"],
-        model_card(hparams["experiment"], table),
+        model_card(hparams["experiment"], train, table),
     )
     if if_main_process():
         from speechbrain_ext.report.plots import read_train_log, training_curves
@@ -698,25 +700,37 @@ def summary_table(results) -> str:
     return "\n".join([*lines, f"mean over songs, 95 % bootstrap; {protocol}"])
 
 
-def model_card(name, table) -> str:
+def model_card(name, rows, table) -> str:
     """Model card of a freshly trained model.
 
     Arguments
     ---------
     name : str
+    rows : list of dict
+        Manifest rows of the training data.
     table : str
         From `summary_table`.
 
     Returns
     -------
     str
-        Markdown.
+        Markdown: use, data, command, scores, limits.
     """
-    return (
-        f"# {name}\n\nA singing voice transcriber (notes with onset, offset "
-        "and pitch) for 16 kHz mono audio.\n\n"
-        "- Trained by the recipe whose resolved settings are in "
-        "`hyperparams.yaml` of the run.\n"
-        "- Use: `singbrain transcribe FILE --model THIS_FOLDER`\n\n"
-        f"## Scores\n\n```\n{table}\n```\n"
-    )
+    hours = sum(row["stop"] - row["start"] for row in rows) / 3600
+    songs = len({row["song_id"] for row in rows})
+    licences = ", ".join(sorted({row.get("license", "?") for row in rows}))
+    command = shlex.join(["python", *map(str, sys.argv)])
+    return f"""# {name}
+
+Notes (onset, offset, pitch) from a recording of one singing voice.
+
+- Use: `singbrain transcribe FILE --model FOLDER_OF_THIS_CARD`
+- Training data: {songs} songs, {hours:.1f} h, licence {licences}
+- Training command: `{command}`
+- Limits: one voice at a time; only as good on other material than that of the
+  table as you find it to be on a sample of your own.
+
+```
+{table}
+```
+"""
