@@ -57,7 +57,7 @@ def prepare_mir_st500(
     data_folder,
     output_folder,
     segment_s: float = 5.0,
-    valid_songs: Iterable[str] | None = None,
+    valid_songs: Iterable[str | int] | str | int | None = None,
     medium: str = "vocals",
     cut_overlaps: bool = True,
     n_jobs: int = 1,
@@ -73,7 +73,7 @@ def prepare_mir_st500(
         Gets `train.csv`, `valid.csv`, `test.csv` and `notes/`.
     segment_s : float
         Length of a segment in seconds.
-    valid_songs : iterable of str, optional
+    valid_songs : iterable of str or int, optional
         Training songs to hold out; by default see the module's docstring.
     medium : {"vocals", "mixture"}
         Which audio becomes `wav`. With vocals, the mixture becomes `mix_wav`
@@ -104,7 +104,10 @@ def prepare_mir_st500(
         raise ConfigError(
             f"medium is {medium!r}: use one of {', '.join(NAMES)}"
         )
-    valid_songs = None if valid_songs is None else sorted(valid_songs)
+    if isinstance(valid_songs, str | int):
+        valid_songs = [valid_songs]
+    if valid_songs is not None:
+        valid_songs = sorted(map(str, valid_songs))
     songs, remarks = _list(folder, valid_songs, medium)
     return prepare_songs(
         CORPUS,

@@ -17,10 +17,15 @@ another one.
 What a program gets is what `speechbrain_ext.audio` reads (formats other than
 WAV and FLAC are decoded first), and what it gives is cut or padded to the
 same length, so annotations keep fitting.
+
+By itself, for the mixtures of MIR-ST500 (see `--help`):
+
+    python -m data_prep.vocals MIR-ST500/train/*/Mixture.mp3 -o MIR-ST500/train
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import math
 import os
@@ -52,6 +57,7 @@ from speechbrain_ext.errors import (
     ConfigError,
     DependencyError,
     OutputError,
+    SingBrainError,
 )
 
 # How much the separated voice may be longer or shorter than the input:
@@ -171,12 +177,14 @@ def isolate(
         If two songs have one name, or a result cannot be written or has
         another length than its song.
     ConfigError
-        If the backend is unknown.
+        If the backend is unknown or `n_jobs` is 0.
     """
     if backend not in BACKENDS:
         raise ConfigError(
             f"backend is {backend!r}: use one of {', '.join(BACKENDS)}"
         )
+    if n_jobs == 0:
+        raise ConfigError("n_jobs is 0: use 1 or more, or -1 for all cores")
     from joblib import effective_n_jobs
     from tqdm import tqdm
 
@@ -412,3 +420,59 @@ def _failed(backend: str, path: Path, reason: str, output: str):
             "remove what an earlier download left"
         )
     return DependencyError(f"{path}: {backend} {reason}: {last}")
+
+
+def main(arguments=None) -> int:
+    """Run the command line.
+
+    Arguments
+    ---------
+    arguments : list of str, optional
+        Default: those of the process.
+
+    Returns
+    -------
+    int
+        Exit code, 2 for wrong input.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.vocals",
+        description="Isolate the voices of songs with spleeter or demucs.",
+    )
+    parser.add_argument("paths", nargs="+", metavar="AUDIO", help="mixtures")
+    parser.add_argument(
+        "-o",
+        dest="out_folder",
+        metavar="FOLDER",
+        required=True,
+        help="gets <song>/vocals.wav; a file called Mixture takes the name of "
+        "its folder",
+    )
+    parser.add_argument("--backend", choices=BACKENDS, default="spleeter")
+    parser.add_argument("--program", help="where it is, if not on the PATH")
+    parser.add_argument("--model", help="name of the program's model")
+    parser.add_argument(
+        "--jobs",
+        dest="n_jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="songs at a time (default: 1); each needs gigabytes of memory",
+    )
+    parser.add_argument(
+        "--force",
+        dest="overwrite",
+        action="store_true",
+        help="isolate again what is there",
+    )
+    try:
+        for path in isolate(**vars(parser.parse_args(arguments))):
+            print(path)
+    except SingBrainError as error:
+        print(f"singbrain: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

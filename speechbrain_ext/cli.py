@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import glob
+import io
 import os
 import sys
 import tempfile
@@ -43,6 +45,8 @@ examples:
       recordings/ are searched with --recursive and mirrored in notes/
   singbrain transcribe clip.mp4 --plot
       also draws clip.png, a piano roll
+  singbrain transcribe -o notes -- -1.wav
+      names that begin with a dash come last, after two dashes
 """
 
 _EVALUATE = """\
@@ -81,10 +85,13 @@ def main(argv=None) -> int:
     >>> main(["evaluate", "notes", "no-such.csv", "song.csv"])
     2
     """
-    # A file name may hold bytes that the terminal cannot show.
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        # The caller may have closed it.
+        if getattr(sys, name) is None:
+            setattr(sys, name, io.StringIO())
+        # A file name may hold bytes that the terminal cannot show.
         with contextlib.suppress(AttributeError):
-            stream.reconfigure(errors="backslashreplace")
+            getattr(sys, name).reconfigure(errors="backslashreplace")
     try:
         options = _parser().parse_args(argv)
     except SystemExit as done:
@@ -102,8 +109,19 @@ def main(argv=None) -> int:
         return 130
     except BrokenPipeError:
         # The reader of our output has gone, as in `singbrain ... | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _mute()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO):
+            raise
+        _mute()
+        _complain(f"cannot print the result ({error.strerror})")
+        return 2
     return 0
+
+
+def _mute():
+    """Let standard output lead nowhere from now on."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Failed(Exception):
@@ -387,6 +405,8 @@ def _inputs(arguments, recursive):
 
     for argument in arguments:
         path = Path(argument)
+        if not argument:
+            raise AudioError("the name of a recording is empty")
         if path.is_dir():
             files = path.rglob("*") if recursive else path.iterdir()
             files = sorted(
@@ -422,6 +442,8 @@ def _plan(inputs, output, format, plot):
     """Decide what is written where; nothing is touched yet."""
     from speechbrain_ext.formats import FORMATS, is_note_file, note_stem
 
+    if output == "":
+        raise OutputError("the name after -o is empty: use . for this folder")
     target = Path(output) if output is not None else Path()
     one_file = (
         output is not None
@@ -594,7 +616,11 @@ class _Progress:
         """Print a line beside the bar."""
         if self.bar is not None:
             self.bar.clear()
-        print(line, flush=True)
+        try:
+            print(line, flush=True)
+        except OSError:
+            # Nobody listens any more, but the files are still wanted.
+            _mute()
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ for any number of workers or processes.
 
 import zlib
 from functools import lru_cache
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 
 from speechbrain_ext import frames
 from speechbrain_ext.audio import read_audio, resample
-from speechbrain_ext.errors import ManifestError
+from speechbrain_ext.errors import ConfigError, ManifestError
 from speechbrain_ext.formats import read_notes
 
 SAMPLE_RATE = 16000
@@ -194,7 +195,18 @@ def corpora_rows(hparams, corpora):
         for corpus, options in (hparams["synthetic"] or {}).items():
             from data_prep.minisinging import LAYOUTS
 
-            LAYOUTS[corpus](folders[corpus], n_jobs=n_jobs, **options)
+            if corpus not in LAYOUTS or corpus not in folders:
+                raise ConfigError(
+                    f"synthetic names {corpus}, but there is no such layout "
+                    f"or {corpus}_folder is null: use "
+                    f"{', '.join(c for c in folders if c in LAYOUTS)}"
+                )
+            layout, options = LAYOUTS[corpus], dict(options or {})
+            try:
+                signature(layout).bind("", n_jobs=n_jobs, **options)
+            except TypeError as error:
+                raise ConfigError(f"synthetic.{corpus}: {error}") from None
+            layout(folders[corpus], n_jobs=n_jobs, **options)
         for corpus, folder in folders.items():
             summary = prepare(
                 corpus,

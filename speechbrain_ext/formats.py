@@ -52,6 +52,7 @@ MIDI_QPM = 120  # exactly 500 000 microseconds per quarter note
 MIDI_RESOLUTION = 960  # ticks per quarter note: one tick is 0.52 ms
 MIDI_MAX_TICKS = 10_000_000  # pretty_midi refuses longer files
 BEND_RANGE = 2.0  # semitones, what General MIDI assumes
+MUSICXML_LOWEST = 12  # MIDI number: its octaves are 0 to 9
 VOICE_PROGRAM = 53  # General MIDI 'Voice Oohs', counted from 0
 
 # A lyric belongs to a note if it is written this close to its onset.
@@ -523,9 +524,8 @@ def _write_tonas(notes: NoteSequence, path: Path) -> None:
     if len(notes) and np.abs(notes.midi - np.rint(notes.midi)).max() > 1e-3:
         cents = float(np.angle(angles.sum())) / (2 * np.pi) * 100
     lines = [f"{cents:.6f}"]
-    for note in notes:
-        onset = round(note.onset, 6)
-        duration = max(round(note.offset, 6) - onset, 1e-6)
+    for start, stop, note in _on_grid(notes, 1e6):
+        onset, duration = start / 1e6, (stop - start) / 1e6
         lines.append(f"{onset:.6f}, {duration:.6f}, {note.midi:.6f}, 0.000000")
     _save(path, "\n".join(lines) + "\n")
 
@@ -564,9 +564,8 @@ def _read_labels(path: Path) -> NoteSequence:
 
 def _write_labels(notes: NoteSequence, path: Path) -> None:
     lines = []
-    for note in notes:
-        onset = round(note.onset, 6)
-        offset = max(round(note.offset, 6), onset + 1e-6)
+    for start, stop, note in _on_grid(notes, 1e6):
+        onset, offset = start / 1e6, stop / 1e6
         label = f"{_decimal(round(note.midi, 6))} {_clean(note.lyric) or ''}"
         lines.append(f"{onset:.6f}\t{offset:.6f}\t{label.strip()}\n")
     _save(path, "".join(lines))
@@ -803,6 +802,12 @@ def _write_musicxml(
         raise OutputError(
             f"tempo {tempo} and grid {grid} must both be above 0, the grid a "
             "whole number"
+        )
+    lowest = min((_semitone(note.midi) for note in notes), default=127)
+    if lowest < MUSICXML_LOWEST:
+        raise OutputError(
+            f"pitch {lowest} is below {MUSICXML_LOWEST} (C0), the lowest that "
+            "MusicXML can write: choose another format or transpose"
         )
     part = music21.stream.Part()
     part.partName = "Voice"

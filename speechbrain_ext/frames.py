@@ -35,6 +35,9 @@ PUBLISHED_OCTAVES = 4
 # Times that should fall on a frame border miss it by floating-point rounding.
 _EPSILON_FRAMES = 1e-6
 
+# Soft onset targets peak this far inside the onset frame: 0.2 ms.
+_BORDER_FRAMES = 0.01
+
 
 def n_frames(seconds: float) -> int:
     """Number of whole frames in a stretch of time.
@@ -150,7 +153,9 @@ class FrameTargets:
         pitch = np.full((len(self), high - low + 1), -30.0, dtype=np.float32)
         voiced = np.flatnonzero(self.pitch != UNVOICED)
         pitch[voiced, np.clip(self.pitch[voiced], low, high) - low] = 0.0
-        return FramePosteriors(self.onset, self.silence, pitch, low)
+        return FramePosteriors(
+            self.onset, self.silence, pitch, low, self.pitch != UNVOICED
+        )
 
 
 @dataclass(frozen=True)
@@ -167,12 +172,16 @@ class FramePosteriors:
         Log-probability of each semitone, given that something is sung.
     low : int
         MIDI number of the first column.
+    voiced : np.ndarray (frames,) of bool, optional
+        False where "no pitch" is the likeliest class of a pitch part: such a
+        frame has no vote in `decode_published`. Default: all have one.
     """
 
     onset: np.ndarray
     silence: np.ndarray
     pitch: np.ndarray
     low: int = 0
+    voiced: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.onset)
@@ -193,7 +202,7 @@ class FramePosteriors:
         arrays = {
             f.name: np.concatenate([getattr(p, f.name) for p in parts])
             for f in fields(cls)
-            if f.name != "low"
+            if f.name != "low" and getattr(parts[0], f.name) is not None
         }
         return cls(**arrays, low=parts[0].low)
 
@@ -217,7 +226,9 @@ def label(
     Arguments
     ---------
     notes : NoteSequence
-        The melody. Fractional pitches are rounded, halves up.
+        The melody. Fractional pitches are rounded, halves up. (A pitch midway
+        between two semitones is 50 cents from both, so that floating-point
+        rounding decides whether `mir_eval` accepts either.)
     count : int
         Number of frames wanted.
     start : float
@@ -269,9 +280,16 @@ def label(
         onset[inside] = 1.0
     else:
         reach = onset_width + 0.5
+        # On a frame border the frame and its neighbour would be equally high,
+        # and a note before or after could then hide the peak.
+        summit = np.clip(
+            times[:, 0] * FRAME_RATE,
+            first + _BORDER_FRAMES,
+            first + 1 - _BORDER_FRAMES,
+        )
         for step in range(-onset_width - 1, onset_width + 2):
             index = first + step
-            distance = np.abs(index + 0.5 - times[:, 0] * FRAME_RATE)
+            distance = np.abs(index + 0.5 - summit)
             height = np.maximum(0.0, 1.0 - distance / reach)
             inside = (index >= 0) & (index < count) & (first >= 0)
             np.maximum.at(
@@ -539,6 +557,8 @@ class NoteDecoder:
         if settings.pop("method") == "peaks":
             return decode(posteriors, **settings)
         pitch = posteriors.low + np.argmax(posteriors.pitch, axis=1)
+        if posteriors.voiced is not None:
+            pitch = np.where(posteriors.voiced, pitch, UNVOICED)
         rows = decode_published(
             posteriors.onset,
             posteriors.silence,

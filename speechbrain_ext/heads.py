@@ -137,10 +137,11 @@ class NoteHead(nn.Module):
         FramePosteriors
             Float32 arrays. The log-probability of a semitone is renormalised
             over all classes but "none"; with "octave_class" it is the sum of
-            both parts.
+            both parts. Where a part says "none", the frame is not `voiced`.
         """
         logits = logits.detach().float().cpu()
         onset, silence, parts = self.split(logits)
+        said = [part.argmax(-1) < part.shape[-1] - 1 for part in parts]
         parts = [functional.log_softmax(part[..., :-1], -1) for part in parts]
         if self.pitch == "semitone":
             pitch = parts[0]
@@ -152,4 +153,5 @@ class NoteHead(nn.Module):
             torch.sigmoid(silence).numpy(),
             pitch.numpy(),
             self.low,
+            torch.stack(said).all(0).numpy(),
         )

@@ -118,7 +118,14 @@ onset 1 s: correct the annotation
         for name in ("onset", "offset", "midi"):
             value = getattr(self, name)
             try:
+                if isinstance(value, bool):
+                    raise TypeError
                 number = float(value)
+            except OverflowError:
+                raise NoteError(
+                    f"note {name} is too large for a number: correct the "
+                    "annotation"
+                ) from None
             except (TypeError, ValueError):
                 raise NoteError(
                     f"note {name} {value!r} is not a number: correct the "

@@ -5,13 +5,18 @@ variants (`mini.yaml`, `params_published.yaml`) that hold `base: params.yaml`
 and nothing but overrides. A key that the base does not have is an error.
 """
 
+import logging
 import os
 import shutil
 import sys
+from contextlib import contextmanager, suppress
 from io import StringIO
 from pathlib import Path
 
 from speechbrain_ext.errors import ConfigError, SingBrainError
+
+# What a run notes down before it does anything.
+NOTES = {"recipe.yaml", "hyperparams.yaml", "env.log", "log.txt"}
 
 
 def merge_overrides(base, overrides, where=""):
@@ -22,7 +27,8 @@ def merge_overrides(base, overrides, where=""):
     base : mapping
         Tree to change in place.
     overrides : mapping
-        New values; a mapping over a mapping is merged, all else is replaced.
+        New values; a mapping over a mapping is merged unless that is empty,
+        all else is replaced.
     where : str
         Name of the tree, for the error message.
 
@@ -46,7 +52,7 @@ def merge_overrides(base, overrides, where=""):
             )
         both = hasattr(value, "items") and hasattr(base[key], "items")
         # A value with a tag of its own (!new:...) replaces the whole node.
-        if both and not _has_tag(value):
+        if both and base[key] and not _has_tag(value):
             merge_overrides(base[key], value, f"{where}{key}.")
         else:
             base[key] = value
@@ -112,7 +118,15 @@ def compose(path, overrides="") -> str:
 
     tree = read(path)
     if overrides:
-        merge_overrides(tree, yaml.load(overrides))
+        try:
+            changes = yaml.load(overrides)
+        except YAMLError as error:
+            line = _one_line(error.problem) if hasattr(error, "problem") else ""
+            raise ConfigError(
+                f"the command line is not YAML: {line} in "
+                f"{_one_line(overrides)}"
+            ) from None
+        merge_overrides(tree, changes)
     stream = StringIO()
     yaml.dump(tree, stream)
     return stream.getvalue()
@@ -141,13 +155,65 @@ def load(path, overrides="") -> dict:
     from hyperpyyaml import load_hyperpyyaml
 
     text = compose(path, overrides)
-    try:
+    with _yaml_errors(path):
         return load_hyperpyyaml(text)
+
+
+def output_folder(path, overrides="") -> Path:
+    """Folder that a recipe writes to, found without building anything.
+
+    Arguments
+    ---------
+    path : str or Path
+        See `compose`.
+    overrides : str
+        See `compose`.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ConfigError
+        As `load`, or if there is no `output_folder`.
+    """
+    from hyperpyyaml import resolve_references
+    from ruamel.yaml import YAML
+
+    text = compose(path, overrides)
+    with _yaml_errors(path):
+        tree = YAML().load(resolve_references(text).getvalue())
+    if not tree.get("output_folder"):
+        raise ConfigError(f"{path}: names no output_folder")
+    return Path(str(tree["output_folder"]))
+
+
+@contextmanager
+def _yaml_errors(path):
+    """Turn what a YAML's classes and references say into one line."""
+    try:
+        yield
     except SingBrainError:
         raise
-    except (ValueError, KeyError, TypeError, ImportError) as error:
-        line = " ".join(str(error).split())
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        ImportError,
+        AttributeError,
+        RuntimeError,
+        OSError,
+    ) as error:
+        line = ": ".join(_one_line(part) for part in error.args)
         raise ConfigError(f"{path}: {line}") from error
+
+
+def _one_line(error) -> str:
+    """Text of an error; without the traceback that a data worker adds."""
+    kind = type(error)
+    text = str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2]
+    return " ".join(text.split())
 
 
 def run(main, arguments=None) -> None:
@@ -155,7 +221,8 @@ def run(main, arguments=None) -> None:
 
     Creates `output_folder` with the resolved YAML, the log and a description
     of the environment, joins the process group under `torchrun`, and turns a
-    `SingBrainError` into one line on stderr and exit code 2.
+    `SingBrainError` into one line on stderr and exit code 2. An error before
+    anything was done leaves no folder behind.
 
     Arguments
     ---------
@@ -172,7 +239,7 @@ def run(main, arguments=None) -> None:
     try:
         _run(main, sys.argv[1:] if arguments is None else arguments)
     except SingBrainError as error:
-        print(f"singbrain: error: {error}", file=sys.stderr)
+        print(f"singbrain: error: {_one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("singbrain: interrupted", file=sys.stderr)
@@ -182,41 +249,78 @@ def run(main, arguments=None) -> None:
 def _run(main, arguments):
     # Harmless chatter of libraries on machines without an accelerator.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.getLogger("speechbrain.utils.train_logger").addFilter(
+        lambda record: "torchvision" not in record.getMessage()
+    )
     import speechbrain as sb
     import torch
     from speechbrain.utils.distributed import ddp_init_group
+
+    from speechbrain_ext.inference.transcriber import checked_device
 
     if not torch.cuda.is_available():
         arguments = [*arguments, "--distributed_backend", "gloo"]
     file, run_opts, overrides = sb.parse_arguments(arguments)
     # Subnormal numbers slow recurrent layers down tenfold on some CPUs.
     torch.set_flush_denormal(True)
+    if run_opts.device is not None:
+        checked_device(run_opts.device)
+    folder = output_folder(file, overrides)
     ddp_init_group(run_opts)
-    text = compose(file, overrides)
-    hparams = load(file, overrides)
-    folder = Path(hparams["output_folder"])
+    main_process = sb.utils.distributed.if_main_process()
+    with _folder(folder, main_process):
+        composed = folder / "recipe.yaml"
+        try:
+            if main_process:
+                composed.write_text(compose(file, overrides), encoding="utf-8")
+        except OSError as error:
+            _refuse(folder, error)
+        hparams = load(file, overrides)
+        sb.create_experiment_directory(
+            experiment_directory=str(folder),
+            hyperparams_to_save=str(composed) if composed.exists() else None,
+        )
+        if main_process:
+            # SpeechBrain keeps a copy of its caller, which is this module.
+            (folder / Path(__file__).name).unlink(missing_ok=True)
+            script = Path(sys.argv[0])
+            if script.suffix == ".py" and script.is_file():
+                shutil.copy(script, folder)
+        try:
+            main(hparams, run_opts)
+        finally:
+            if torch.distributed.is_initialized():
+                torch.distributed.destroy_process_group()
+
+
+def _refuse(folder, error):
+    raise ConfigError(
+        f"output_folder {folder} cannot be written ({error.strerror}): "
+        "choose another one with --output_folder"
+    ) from None
+
+
+@contextmanager
+def _folder(folder, main_process):
+    """Make a folder; remove it after an error if nothing was done in it."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        composed = folder / "recipe.yaml"
-        if sb.utils.distributed.if_main_process():
-            composed.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ConfigError(
-            f"output_folder {folder} cannot be written ({error.strerror}): "
-            "choose another one with --output_folder"
-        ) from None
-    sb.create_experiment_directory(
-        experiment_directory=str(folder),
-        hyperparams_to_save=str(composed) if composed.exists() else None,
-    )
-    if sb.utils.distributed.if_main_process():
-        # SpeechBrain keeps a copy of its caller, which is this module.
-        (folder / Path(__file__).name).unlink(missing_ok=True)
-        script = Path(sys.argv[0])
-        if script.suffix == ".py" and script.is_file():
-            shutil.copy(script, folder)
+        _refuse(folder, error)
     try:
-        main(hparams, run_opts)
-    finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        yield
+    except SingBrainError:
+        notes = NOTES | {Path(sys.argv[0]).name}
+        done = [
+            path
+            for path in folder.rglob("*")
+            if path.is_file()
+            and not (path.parent == folder and path.name in notes)
+        ]
+        if new and main_process and not done:
+            shutil.rmtree(folder, ignore_errors=True)
+            for parent in new[1:]:
+                with suppress(OSError):
+                    parent.rmdir()
+        raise

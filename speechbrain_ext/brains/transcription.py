@@ -4,6 +4,7 @@ import json
 import shlex
 import sys
 import zlib
+from contextlib import contextmanager
 from io import StringIO
 from itertools import product
 from pathlib import Path
@@ -15,6 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.tag import Tag
 from speechbrain.utils.checkpoints import (
+    Checkpointer,
     mark_as_loader,
     mark_as_saver,
     register_checkpoint_hooks,
@@ -22,7 +24,7 @@ from speechbrain.utils.checkpoints import (
 from speechbrain.utils.distributed import get_rank, if_main_process
 
 from speechbrain_ext.datasets import cached_notes, transcription_dataset
-from speechbrain_ext.errors import ManifestError
+from speechbrain_ext.errors import ConfigError, ManifestError, ModelError
 from speechbrain_ext.files import atomic_path
 from speechbrain_ext.formats import write_notes
 from speechbrain_ext.frames import FramePosteriors, NoteDecoder
@@ -118,6 +120,48 @@ class DecoderState:
         self.decoder = NoteDecoder(**json.loads(Path(path).read_text()))
 
 
+class Checkpoints(Checkpointer):
+    """A checkpointer that tells on one line what it cannot load.
+
+    Arguments
+    ---------
+    *args, **kwargs
+        See `speechbrain.utils.checkpoints.Checkpointer`.
+    """
+
+    def recover_if_possible(self, *args, **kwargs):
+        """Load a checkpoint if there is one.
+
+        Arguments
+        ---------
+        *args, **kwargs
+            Which one: see `speechbrain.utils.checkpoints.Checkpointer`.
+
+        Returns
+        -------
+        Checkpoint or None
+
+        Raises
+        ------
+        ModelError
+            If it is damaged or belongs to another model.
+        """
+        place = self.checkpoints_dir
+        try:
+            found = self.find_checkpoint(*args, **kwargs)
+            if found is not None:
+                place = found.path
+                self.load_checkpoint(found)
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise ModelError(
+                f"{place}: is damaged or the checkpoint of another model: "
+                "move it away, use the settings it was made with, or name "
+                f"another output_folder ({reason[:150]})"
+            ) from error
+        return found
+
+
 def tune_decoder(decoder, songs, grid, progress=None):
     """Decoder settings with the best mean COnPOff F1 on held-out songs.
 
@@ -200,6 +244,15 @@ class WarmupCosine:
         rest = (progress - self.warmup) / max(1e-9, 1 - self.warmup)
         cosine = 0.5 * (1 + np.cos(np.pi * min(1.0, rest)))
         return float(self.final + (1 - self.final) * cosine)
+
+
+@contextmanager
+def _config_errors(name):
+    """Blame what a class says about its arguments on the YAML."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def unwrap(module):
@@ -297,6 +350,11 @@ class TranscriptionBrain(sb.Brain):
         terms = note_losses(
             head, logits, targets, mask, self.hparams.onset_positive_weight
         )
+        unknown = set(self.hparams.loss_weights) - set(terms)
+        if unknown:
+            raise ConfigError(
+                f"loss_weights names {min(unknown)}: use {', '.join(terms)}"
+            )
         for name, value in terms.items():
             total = self.loss_sums.get(name, 0.0)
             self.loss_sums[name] = total + value.item()
@@ -331,23 +389,28 @@ class TranscriptionBrain(sb.Brain):
         -------
         DataLoader
         """
-        loader = super().make_dataloader(dataset, stage, **kwargs)
+        with _config_errors(f"{stage.name.lower()} loader"):
+            loader = super().make_dataloader(dataset, stage, **kwargs)
         if stage == sb.Stage.TRAIN:
             self.train_batches = max(1, len(loader))
         return loader
 
     def init_optimizers(self):
         """One optimiser for the head and one for the encoder, if it learns."""
-        self.optimizers_dict = {
-            "head": self.hparams.head_optimizer(self.modules.head.parameters())
-        }
+        with _config_errors("head_optimizer"):
+            self.optimizers_dict = {
+                "head": self.hparams.head_optimizer(
+                    self.modules.head.parameters()
+                )
+            }
         trainable = [
             p for p in self.modules.encoder.parameters() if p.requires_grad
         ]
         if self.hparams.encoder_optimizer is not None and trainable:
-            self.optimizers_dict["encoder"] = self.hparams.encoder_optimizer(
-                trainable
-            )
+            with _config_errors("encoder_optimizer"):
+                self.optimizers_dict["encoder"] = (
+                    self.hparams.encoder_optimizer(trainable)
+                )
         self.peak_rates = {
             name: optimizer.param_groups[0]["lr"]
             for name, optimizer in self.optimizers_dict.items()
@@ -357,6 +420,11 @@ class TranscriptionBrain(sb.Brain):
                 self.checkpointer.add_recoverable(
                     f"{name}_optimizer", optimizer
                 )
+                annealing = getattr(self.hparams, f"{name}_annealing")
+                if annealing is not None:
+                    self.checkpointer.add_recoverable(
+                        f"{name}_annealing", annealing
+                    )
 
     def freeze_optimizers(self, optimizers):
         """Leave the encoder's optimiser out while probing.
@@ -473,6 +541,30 @@ class TranscriptionBrain(sb.Brain):
             )
 
     # ---- results --------------------------------------------------------
+
+    def on_evaluate_start(self, max_key=None, min_key=None):
+        """Load the best checkpoint.
+
+        Arguments
+        ---------
+        max_key, min_key : str, optional
+            See `speechbrain.Brain.on_evaluate_start`.
+
+        Raises
+        ------
+        ModelError
+            If nothing has been trained yet.
+        """
+        if self.checkpointer is None:
+            return
+        found = self.checkpointer.recover_if_possible(
+            max_key=max_key, min_key=min_key
+        )
+        if found is None and not self.debug:
+            raise ModelError(
+                f"{self.checkpointer.checkpoints_dir}: holds no checkpoint "
+                "of a whole epoch: train first"
+            )
 
     def test(self, name, dataset, folder, loader_kwargs, plot_songs=3):
         """Evaluate the best checkpoint on a test set and write the results.
@@ -614,9 +706,16 @@ def run_transcription(hparams, run_opts, train, valid, tests):
     -------
     dict of str to NoteStats
         By test set. `output_folder` gets `results/<test set>/`,
-        `results/summary.txt`, `training.png` and the model folder `model/`.
+        `results/summary.txt`, `training.png` and the model folder `model/`;
+        with `--debug`, its folder `debug` does.
     """
     output = Path(hparams["output_folder"])
+    size = hparams["encoder"].output_size
+    if size != hparams["head"].linear.in_features:
+        raise ConfigError(
+            f"the encoder gives {size} channels but the head takes "
+            f"{hparams['head'].linear.in_features}: set encoder_size to {size}"
+        )
     context = hparams["context_s"]
     if context is None:
         context = hparams["encoder"].context_s
@@ -635,6 +734,9 @@ def run_transcription(hparams, run_opts, train, valid, tests):
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
     )
+    if brain.debug:
+        # Two batches of training must not replace real results.
+        output = output / "debug"
     brain.fit(
         hparams["epoch_counter"],
         train_set,

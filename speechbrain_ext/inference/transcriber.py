@@ -80,7 +80,7 @@ class Transcriber:
             )
         if not chunk_s > 0:
             raise ModelError(f"chunk_s is {chunk_s} s: it must be positive")
-        self.device = _checked_device(device)
+        self.device = checked_device(device)
         self.encoder = encoder.eval().to(self.device)
         self.head = head.eval().to(self.device)
         self.decoder = decoder
@@ -116,7 +116,7 @@ class Transcriber:
         ConfigError
             If an override or the device is unknown.
         """
-        device = _checked_device(device)
+        device = checked_device(device)
         folder = find_model(source)
         hparams = load_model(folder, ("encoder", "head"), overrides)
         chunk_s = hparams.get("chunk_s", 30.0)
@@ -202,7 +202,7 @@ class Transcriber:
         blocks = audio.stream_audio(
             path, block_s=10.0, sample_rate=self.sample_rate
         )
-        return self._stitched(blocks, progress)
+        return self._stitched(blocks, progress, path)
 
     def logits(self, wav, sample_rate) -> np.ndarray:
         """Output of the head for a signal in memory.
@@ -229,7 +229,7 @@ class Transcriber:
         if not np.isfinite(wav).all():
             raise AudioError("the signal has samples that are not finite")
         return self._stitched(
-            [audio.resample(wav, sample_rate, self.sample_rate)], None
+            [audio.resample(wav, sample_rate, self.sample_rate)]
         )
 
     def decode(self, logits) -> NoteSequence:
@@ -260,7 +260,7 @@ class Transcriber:
         """
         return self.head.posteriors(torch.from_numpy(logits))
 
-    def _stitched(self, blocks, progress):
+    def _stitched(self, blocks, progress=None, name="the signal"):
         parts, done = [np.zeros((0, self.head.output_size), np.float32)], 0
         for part in stitch_frames(
             blocks,
@@ -270,6 +270,12 @@ class Transcriber:
             FRAME_RATE,
             self.sample_rate,
         ):
+            if not np.isfinite(part).all():
+                raise AudioError(
+                    f"{name}: the model finds no numbers for what follows "
+                    f"{done / FRAME_RATE:g} s: its level is far outside -1 to "
+                    "1; normalise it"
+                )
             parts.append(part)
             done += len(part)
             if progress is not None:
@@ -283,8 +289,28 @@ class Transcriber:
         return logits[0].float().cpu().numpy()
 
 
-def _checked_device(device):
-    """A torch device that exists on this machine."""
+def checked_device(device):
+    """A torch device that exists on this machine.
+
+    Arguments
+    ---------
+    device : str
+        "cpu", "cuda", "cuda:1", "mps" ...
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    ConfigError
+        If it does not exist here.
+
+    Example
+    -------
+    >>> checked_device("cpu")
+    device(type='cpu')
+    """
     try:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)

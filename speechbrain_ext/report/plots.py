@@ -364,7 +364,7 @@ def _heading(figure, height, reference, estimate, kinds, title, f0) -> None:
     figure.text(
         LEFT,
         line,
-        title or "",
+        (title or "").encode("utf-8", "backslashreplace").decode(),
         fontsize=12,
         va="center",
         family=_families(),

@@ -1,6 +1,8 @@
 """The command line, from arguments to exit code."""
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 
@@ -143,6 +145,26 @@ def test_options_reach_the_decoder(home, songs, transcribe):
     assert read_notes("none.json") == NoteSequence()
 
 
+def test_a_name_that_is_not_unicode(home, songs, transcribe):
+    name = os.fsdecode(b"b\xff$x.wav")
+    try:
+        (songs / "a.wav").rename(songs / name)
+    except OSError:
+        pytest.skip("this file system refuses names that are not Unicode")
+    arguments = ["--plot", "--format", "csv", "-o", "out"]
+    assert transcribe(songs / name, *arguments) == 0
+    stem = name.removesuffix(".wav")
+    assert tree(home) == [f"out/{stem}.csv", f"out/{stem}.png"]
+
+
+def test_a_level_out_of_all_range(home, songs, transcribe, noise, capsys):
+    loud = noise(1).astype(np.float32) * np.float32(1e30)
+    soundfile.write("loud.wav", loud, 16000, subtype="FLOAT")
+    assert transcribe("loud.wav", "-o", "out") == 2
+    assert "loud.wav: the model finds no numbers" in error_line(capsys)
+    assert tree(home) == ["loud.wav"]
+
+
 def test_one_bad_file_does_not_stop_the_others(home, songs, transcribe, capsys):
     (songs / "aa.wav").write_text("words")
     soundfile.write(songs / "ab.wav", np.zeros(0), 16000)
@@ -162,6 +184,8 @@ def test_one_bad_file_does_not_stop_the_others(home, songs, transcribe, capsys):
     "arguments, says",
     [
         (["missing.wav"], "missing.wav: no such file"),
+        ([""], "the name of a recording is empty"),
+        (["{songs}/a.wav", "-o", ""], "the name after -o is empty"),
         (["*.none"], "no file matches"),
         (["a" * 999], "cannot be read: File name too long"),
         (["empty"], "empty: holds no audio"),
@@ -390,6 +414,50 @@ def test_as_a_program(home, songs, tiny_model, project_root):
     assert done.stderr == (
         "singbrain: error: missing.wav: no such file: check the path\n"
     )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+@pytest.mark.parametrize(
+    "end, code, says",
+    [
+        # The reader leaves at once; the work is done all the same.
+        ("| true", 0, ""),
+        (">&-", 0, ""),
+        ("-o missing/deep 2>&- >&-", 0, ""),
+    ],
+)
+def test_nobody_listens(home, songs, tiny_model, project_root, end, code, says):
+    command = [sys.executable, "-m", "speechbrain_ext", "transcribe"]
+    command += [str(songs), "--format", "csv", "--model", str(tiny_model)]
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{shlex.join(command)} {end}"],
+        env={**os.environ, "PYTHONPATH": str(project_root)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (done.returncode, done.stderr) == (code, says)
+    assert [path.name for path in home.rglob("*.csv")] == ["a.csv", "b.csv"]
+
+
+@pytest.mark.skipif(
+    not os.path.exists("/dev/full"), reason="needs Linux's full device"
+)
+def test_a_full_disk_behind_stdout(home, melodies, project_root):
+    command = [sys.executable, "-m", "speechbrain_ext", "evaluate", "notes"]
+    command += [str(melodies / "ref"), str(melodies / "ref")]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command,
+            env={**os.environ, "PYTHONPATH": str(project_root)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=100,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("singbrain: error: cannot print the result")
+    assert done.stderr.count("\n") == 1
 
 
 def test_light_imports():

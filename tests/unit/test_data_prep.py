@@ -230,6 +230,13 @@ def test_mir_st500_options_are_checked(mir_st500, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("songs", [[2], ["2"], 2, "2"])
+def test_mir_st500_valid_songs_may_be_numbers(mir_st500, tmp_path, songs):
+    out = tmp_path / "out"
+    prepare("mir_st500", mir_st500, out, valid_songs=songs)
+    assert {row["song_id"] for row in rows(out, "valid")} == {"2"}
+
+
 # --- TONAS ----------------------------------------------------------------
 
 

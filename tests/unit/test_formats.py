@@ -112,6 +112,15 @@ def test_round_trip_of_any_melody(tmp_path, name, notes):
     assert_same(back(notes, tmp_path, name), notes, name)
 
 
+@pytest.mark.parametrize("onset", [0.011, 1.226, 14.29])
+@pytest.mark.parametrize("name", FAST)
+def test_notes_shorter_than_a_microsecond_stay_readable(tmp_path, name, onset):
+    edges = [onset, onset + 1e-7, onset + 2e-7, onset + 1]
+    rows = zip(edges[:-1], edges[1:], (60, 62, 64), strict=True)
+    found = back(NoteSequence(rows), tmp_path, name)
+    assert found.midi.tolist() == [60, 62, 64]
+
+
 @pytest.mark.parametrize("name", [*FAST, "jams"])
 def test_long_melody(tmp_path, name):
     rng = np.random.default_rng(5)
@@ -391,6 +400,15 @@ def test_musicxml_on_the_grid_is_exact(tmp_path):
     found = back(notes, tmp_path, "musicxml", tempo=90, grid=4)
     assert found.midi.tolist() == [60, 61, 62, 63]
     assert np.abs(found.intervals - notes.intervals).max() < 1e-9
+
+
+def test_musicxml_refuses_pitches_that_it_cannot_write(tmp_path):
+    path = tmp_path / "low.musicxml"
+    with pytest.raises(OutputError, match="pitch 11 is below 12"):
+        write_notes(NoteSequence([(0, 1, 60), (1, 2, 11)]), path)
+    assert not list(tmp_path.iterdir())
+    lowest = NoteSequence([(0, 1, 12), (1, 2, 127)])
+    assert read_notes(write_notes(lowest, path)).midi.tolist() == [12, 127]
 
 
 def test_musicxml_compressed(tmp_path):

@@ -3,12 +3,15 @@
 import mir_eval
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.published_loop import decode_loop, label_loop
 from speechbrain_ext import frames
 from speechbrain_ext.errors import ConfigError
+from speechbrain_ext.heads import NoteHead
+from speechbrain_ext.metrics.notes import match_notes
 from speechbrain_ext.notes import NoteSequence
 
 
@@ -93,7 +96,9 @@ def test_round_trip_of_adversarial_melodies(name):
 @given(
     st.lists(
         st.tuples(
-            st.floats(0, 0.2), st.floats(0.001, 0.3), st.integers(0, 127)
+            st.floats(0, 0.2, allow_subnormal=False),
+            st.floats(0.001, 0.3),
+            st.integers(0, 127),
         ),
         max_size=40,
     )
@@ -115,6 +120,36 @@ def test_short_notes_never_hide_longer_ones(rows):
         np.maximum(found.frequencies, 1.0),
     )
     assert len(matching) == len(long)
+
+
+@pytest.mark.parametrize("onset_width", [0, 1, 2, 3])
+def test_soft_onsets_on_frame_borders_are_found(onset_width):
+    """A border is as near to the frame before it as to the one after."""
+    notes = NoteSequence(
+        [(0.11, 0.16, 60), (0.16, 0.22, 62), (0.24, 0.3, 60), (0.3, 0.5, 60)]
+    )
+    targets = frames.label(notes, 30, onset_width=onset_width)
+    found = frames.decode(targets.as_posteriors())
+    assert found.midi.tolist() == [60, 62, 60, 60]
+    assert np.abs(found.intervals - notes.intervals).max() < 0.0101
+
+
+@pytest.mark.parametrize("onset_width", [0, 1, 2])
+@pytest.mark.parametrize("seed", range(10))
+def test_three_frame_notes_survive_among_shorter_ones(seed, onset_width):
+    """Lengths and gaps in steps of 10 ms, the hardest for a 20 ms grid."""
+    rng = np.random.default_rng(seed)
+    time, rows = 0.01 * rng.integers(0, 9), []
+    for _ in range(80):
+        length = 0.01 * rng.integers(1, 14)
+        rows.append((time, time + length, int(rng.integers(0, 128))))
+        time += length + 0.01 * rng.integers(0, 4)
+    notes = NoteSequence(rows)
+    count = frames.n_frames(notes.end) + 2
+    targets = frames.label(notes, count, onset_width=onset_width)
+    found = frames.decode(targets.as_posteriors())
+    long = NoteSequence([n for n in notes if n.duration >= 0.06 - 1e-9])
+    assert len(match_notes(long, found)) == len(long)
 
 
 def test_label_by_hand():
@@ -264,3 +299,28 @@ def test_published_decoder_on_the_shared_grid():
     targets = frames.label(notes, frames.n_frames(notes.end) + 5)
     decoder = frames.NoteDecoder(method="published")
     assert f_measure(notes, decoder(targets.as_posteriors())) > 0.9
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_published_decoder_behind_the_published_head(seed):
+    """Frames that the head calls "none" do not vote, as in the loop."""
+    rng = np.random.default_rng(seed)
+    head = NoteHead(1, pitch="octave_class", low=36, n_pitches=48)
+    # Half of the frames say "none" in one part or the other.
+    logits = 2 * rng.normal(size=(400, head.output_size)).astype(np.float32)
+    logits[:, [6, 19]] += 2
+    posteriors = head.posteriors(torch.from_numpy(logits))
+    assert 0.2 < posteriors.voiced.mean() < 0.8
+    expected = decode_loop(
+        posteriors.onset, posteriors.silence, logits[:, 2:7], logits[:, 7:], 50
+    )
+    expected = [row for row in expected if row[1] > row[0]]
+    cut = frames.FramePosteriors.concatenate(
+        [head.posteriors(torch.from_numpy(p)) for p in np.split(logits, 4)]
+    )
+    found = frames.NoteDecoder(method="published")(cut)
+    assert found.midi.tolist() == [row[2] for row in expected]
+    # Our frame k is centred at (k + 0.5) x 20 ms, the loop's at k x 20 ms.
+    rows = np.array([row[:2] for row in expected])
+    assert np.allclose(found.intervals, rows + 0.01, atol=1e-9)
+    assert len(found) > 10

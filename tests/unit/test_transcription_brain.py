@@ -18,7 +18,7 @@ from speechbrain_ext.brains.transcription import (
     tune_decoder,
 )
 from speechbrain_ext.datasets import transcription_dataset
-from speechbrain_ext.errors import ConfigError, ManifestError
+from speechbrain_ext.errors import ConfigError, ManifestError, ModelError
 from speechbrain_ext.formats import read_notes, write_notes
 from speechbrain_ext.frames import FramePosteriors, NoteDecoder, label
 from speechbrain_ext.inference.transcriber import Transcriber
@@ -190,6 +190,104 @@ def test_resumed_equals_uninterrupted(tmp_path, rows, kill_at, interval):
     assert equal(weights(expected), weights(resumed))
 
 
+def test_resumed_with_workers_and_annealing(tmp_path, rows):
+    """Also what anneals the rates goes on where it stopped."""
+
+    class Dying(TranscriptionBrain):
+        def on_fit_batch_start(self, batch, should_step):
+            super().on_fit_batch_start(batch, should_step)
+            if self.hparams.epoch_counter.current == 3 and self.step == 2:
+                raise Killed
+
+    def start(name, brain_class=TranscriptionBrain):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        hparams = settings(
+            folder,
+            base="params_published.yaml",
+            extra="head_annealing: {improvement_threshold: 1.0}\n",
+        )
+        hparams["train_loader"]["num_workers"] = 1
+        brain = train(hparams, rows, brain_class, ckpt_interval_steps=1)
+        rates = [
+            optimizer.param_groups[0]["lr"]
+            for optimizer in brain.optimizers_dict.values()
+        ]
+        return weights(hparams), rates
+
+    expected, expected_rates = start("whole")
+    with pytest.raises(Killed):
+        start("parts", Dying)
+    found, rates = start("parts")
+    assert equal(expected, found)
+    assert rates == expected_rates
+    assert rates[0] < 0.0003 * 0.9
+
+
+DAMAGED = ["encoder.ckpt", "decoder.ckpt", "CKPT.yaml"]
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_damaged_checkpoints_are_named(tmp_path, rows, damage):
+    train(settings(tmp_path), rows)
+    for file in tmp_path.glob(f"save/*/{damage}"):
+        file.write_text("{")
+    with pytest.raises(ModelError, match="is damaged or .* another model"):
+        train(settings(tmp_path), rows)
+
+
+def test_nothing_is_tested_or_exported_before_a_training(tmp_path, rows):
+    with pytest.raises(ModelError, match="holds no checkpoint"):
+        run_transcription(
+            settings(tmp_path),
+            {"device": "cpu", "test_only": True},
+            rows,
+            rows,
+            {"set": rows},
+        )
+    assert not (tmp_path / "model").exists()
+
+
+def test_debugging_does_not_replace_results(tmp_path, rows):
+    run_transcription(
+        settings(tmp_path),
+        {"device": "cpu", "debug": True, "noprogressbar": True},
+        rows,
+        rows,
+        {"set": rows},
+    )
+    assert (tmp_path / "debug/results/summary.txt").is_file()
+    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    "extra, says",
+    [
+        ("loss_weights: {onste: 2}\n", "names onste: use onset, silence"),
+        ("head_optimizer: {lr: fast}\n", "^head_optimizer: "),
+        ("encoder_optimizer: {lr: -1}\n", "^encoder_optimizer: .*-1"),
+        ("head: {input_size: 9}\n", "gives 16 channels but .* takes 9"),
+    ],
+)
+def test_mistakes_in_settings(tmp_path, rows, extra, says):
+    with pytest.raises(ConfigError, match=says):
+        run_transcription(
+            settings(tmp_path, extra=extra),
+            {"device": "cpu", "noprogressbar": True},
+            rows,
+            rows,
+            {},
+        )
+
+
+def test_bad_loader_options(tmp_path, rows):
+    hparams = settings(tmp_path)
+    hparams["train_loader"]["batch_size"] = "many"
+    with pytest.raises(ConfigError, match="^train loader: batch_size"):
+        train(hparams, rows)
+
+
 def test_training_reaches_lower_losses(tmp_path, rows):
     hparams = settings(tmp_path, extra="augment: null\n")
     losses = []
@@ -306,12 +404,109 @@ def test_unknown_keys_are_refused(tmp_path):
         recipe.compose(variant)
 
 
+def test_new_weights_depend_on_the_seed_alone(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(
+        f"base: {RECIPE / 'params.yaml'}\ndata_folder: none\n"
+        f"output_folder: {tmp_path}\n{SPECTRAL}"
+    )
+
+    def made(seed):
+        torch.seed()
+        return weights(recipe.load(tmp_path / "tiny.yaml", f"seed: {seed}"))
+
+    first = made(1)
+    assert equal(first, made(1))
+    assert not equal(first, made(2))
+
+
 def test_overrides_reach_references(tmp_path):
     (tmp_path / "base.yaml").write_text("seed: 1\nfolder: !ref run/<seed>\n")
     (tmp_path / "mini.yaml").write_text("base: base.yaml\nseed: 2\n")
     assert recipe.load(tmp_path / "mini.yaml")["folder"] == "run/2"
     loaded = recipe.load(tmp_path / "mini.yaml", "seed: 3")
     assert loaded["folder"] == "run/3"
+
+
+def test_an_empty_mapping_may_be_filled(tmp_path):
+    (tmp_path / "base.yaml").write_text("weights: {}\n")
+    (tmp_path / "mini.yaml").write_text("base: base.yaml\n")
+    loaded = recipe.load(tmp_path / "mini.yaml", "weights: {onset: 2}")
+    assert loaded["weights"] == {"onset": 2}
+
+
+@pytest.mark.parametrize(
+    "text, overrides, says",
+    [
+        ("a: 1\n", "a: {", "the command line is not YAML: expected the node"),
+        ("a: !ref <b>\n", "", "b"),
+        ("a: !new:collections.Contour\n", "", "no such class as collections"),
+        ("a: !new:fractions.Fraction {top: 1}\n", "", "argument 'top'"),
+        ("a: !new:pathlib.Path [1]\n", "", "Path"),
+        ("a: !apply:os.listdir [no/where]\n", "", "No such file"),
+    ],
+)
+def test_mistakes_in_yaml(tmp_path, text, overrides, says):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=says) as caught:
+        recipe.load(path, overrides)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def tool(tmp_path, monkeypatch, capsys):
+    """Run a recipe's main on a YAML; returns its exit code and stderr."""
+
+    def run(main, *arguments, folder="new/out"):
+        path = tmp_path / "params.yaml"
+        path.write_text(f"output_folder: {tmp_path / folder}\nsave: 1\n")
+        monkeypatch.setattr("sys.argv", ["pytest"])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            recipe.run(main, [str(path), *arguments])
+        return left.value.code, capsys.readouterr().err
+
+    return run
+
+
+def test_an_early_error_leaves_nothing(tool, tmp_path):
+    def main(hparams, run_opts):
+        raise ManifestError("no such\nfolder")
+
+    code, err = tool(main)
+    assert (code, err) == (2, "singbrain: error: no such folder\n")
+    assert not (tmp_path / "new").exists()
+    code, err = tool(main, "--device", "abacus")
+    assert code == 2
+    assert "device 'abacus'" in err
+    assert not (tmp_path / "new").exists()
+    code, err = tool(main, folder="params.yaml/out")
+    assert code == 2
+    assert "cannot be written (Not a directory)" in err
+
+
+def test_a_late_error_leaves_the_work(tool, tmp_path):
+    def main(hparams, run_opts):
+        (tmp_path / "new/out/weights").write_text("1")
+        raise ManifestError("too late")
+
+    assert tool(main)[0] == 2
+    assert (tmp_path / "new/out/weights").is_file()
+    assert (tmp_path / "new/out/log.txt").is_file()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_recording_that_vanished_gets_one_line(tool, rows, workers):
+    gone = [{**row, "wav": "gone.wav"} for row in rows]
+
+    def main(hparams, run_opts):
+        data = transcription_dataset(gone)
+        list(torch.utils.data.DataLoader(data, num_workers=workers))
+
+    assert tool(main) == (
+        2,
+        "singbrain: error: gone.wav: no such file: check the path\n",
+    )
 
 
 def test_base_of_itself_and_placeholders_are_refused(tmp_path):

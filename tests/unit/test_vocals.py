@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from data_prep.vocals import find_program, isolate
+from data_prep.vocals import find_program, isolate, main
 from speechbrain_ext.errors import (
     AudioError,
     ConfigError,
@@ -261,9 +261,28 @@ def test_input_is_checked_before_the_program_runs(program, tmp_path):
     assert calls(program) == []
     with pytest.raises(ConfigError, match="backend is 'open'"):
         isolate([], tmp_path / "out", "open")
+    with pytest.raises(ConfigError, match="n_jobs is 0"):
+        isolate([], tmp_path / "out", program=program, n_jobs=0)
 
 
 def test_output_folder_that_cannot_be_made(program, tmp_path):
     song = tone(tmp_path / "a.wav")
     with pytest.raises(OutputError, match="cannot be made"):
         isolate([song], song / "out", program=program)
+
+
+def test_by_itself_into_the_layout_of_mir_st500(program, tmp_path, capsys):
+    train = tmp_path / "MIR-ST500" / "train"
+    songs = [tone(train / n / "Mixture.wav", 0.3) for n in ("1", "2")]
+    command = [*map(str, songs), "-o", str(train), "--program", str(program)]
+    assert main(command) == 0
+    voices = [train / n / "vocals.wav" for n in ("1", "2")]
+    assert capsys.readouterr().out.split() == [str(v) for v in voices]
+    assert all(voice.is_file() for voice in voices)
+    mode(program, "crash")
+    assert main(command) == 0, "what is there is not made again"
+    assert main([*command, "--force"]) == 2
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1].startswith("singbrain: error: ")
+    assert "exit code 3" in error and "Traceback" not in error
+    assert all(voice.is_file() for voice in voices)
