@@ -787,6 +787,16 @@ def _add_prepare(parser):
         action="store_true",
         help="fetch the corpus into DATA_DIR first, where it is public",
     )
+    add(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="OPTION=VALUE",
+        help="another option of the corpus, as annotator=A2 (vocadito), "
+        "medium=mixture (mir_st500), cut_overlaps=false or "
+        "layout=tonas (minisinging); may be repeated",
+    )
     add("--list", action="store_true", help="list the corpora known")
 
 
@@ -814,5 +824,28 @@ def _prepare(options):
         segment_s=options.segment_s,
         n_jobs=options.jobs,
         overwrite=options.force,
+        **_settings(options.settings),
     )
     print(summary.table())
+
+
+def _settings(pairs):
+    """Options from OPTION=VALUE, with values in YAML's notation."""
+    import yaml
+
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise ConfigError(f"--set {pair}: write it as OPTION=VALUE")
+        if key in ("segment_s", "n_jobs", "overwrite"):
+            raise ConfigError(
+                f"--set {pair}: use --segment-s, --jobs and --force"
+            )
+        try:
+            settings[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(
+                f"--set {pair}: the value is not YAML: put it in quotes"
+            ) from None
+    return settings

@@ -278,6 +278,12 @@ def transcription_dataset(
         )
     ends = {}
     for row in rows:
+        for medium in ("wav", "notes"):
+            if not row.get(medium):
+                raise ManifestError(
+                    f"segment {row['ID']} has no {medium}: prepare the corpus "
+                    "again"
+                )
         ends[row["song_id"]] = max(ends.get(row["song_id"], 0), row["stop"])
     context = frames.n_frames(context_s)
     rows = [{**row, "song_end": ends[row["song_id"]]} for row in rows]

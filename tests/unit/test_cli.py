@@ -473,3 +473,29 @@ def test_light_imports():
         [sys.executable, "-c", code], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("layout", "OPTION=VALUE"),
+        ("n_jobs=2", "--jobs"),
+        ("layout=[", "not YAML"),
+        ("flavour=sweet", "no option flavour"),
+    ],
+)
+def test_prepare_refuses_strange_settings(tmp_path, capsys, setting, message):
+    command = ["prepare", "vocadito", str(tmp_path), str(tmp_path / "out")]
+    assert main([*command, "--set", setting]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_prepare_passes_settings_on(tmp_path, capsys):
+    command = ["prepare", "minisinging", str(tmp_path / "data")]
+    command += [str(tmp_path / "out"), "--set", "layout=tonas"]
+    command += ["--set", "n_songs=1", "--set", "song_s=3.0"]
+    assert main(command) == 0
+    assert len(list((tmp_path / "data").rglob("*.notes.Corrected"))) == 1
+    assert (tmp_path / "out" / "test.csv").read_text().count("\n") == 2

@@ -156,3 +156,9 @@ def test_brown_noise_falls_by_six_decibels_per_octave():
 def test_an_empty_manifest_is_refused():
     with pytest.raises(ManifestError, match="0 segments"):
         transcription_dataset([])
+
+
+@pytest.mark.parametrize("medium", ["wav", "notes"])
+def test_a_row_without_medium_is_refused(rows, medium):
+    with pytest.raises(ManifestError, match=f"song_1 has no {medium}"):
+        transcription_dataset([{**rows[0], medium: None}])
