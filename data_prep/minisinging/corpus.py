@@ -65,8 +65,8 @@ def as_mir_st500(
         options. Missing folders above it are made.
     n_train, n_test : int, optional
         Number of songs, at most 100 for testing; training songs after 400 are
-        numbered from 501. Default: 20 and 5. Every song
-        has its own singer.
+        numbered from 501. Default: 20 and 5. Every song has its own
+        singer.
     song_s : float or (float, float), optional
         Length of the songs in seconds, more than 20; default: 30 to 60.
     seed : int, optional

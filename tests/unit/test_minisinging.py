@@ -526,8 +526,8 @@ def test_n20emv2_layout_has_disjoint_singers(tmp_path):
 
 def test_wrong_options_are_refused_before_anything_is_written(tmp_path):
     target = tmp_path / "x"
-    with pytest.raises(ConfigError, match="n_train is 401"):
-        as_mir_st500(target, 401)
+    with pytest.raises(ConfigError, match="n_test is 101"):
+        as_mir_st500(target, 1, 101)
     with pytest.raises(ConfigError, match="song_s is 5"):
         as_mir_st500(target, song_s=5)
     with pytest.raises(ConfigError, match="separated is 2"):
@@ -547,5 +547,5 @@ def test_command_line(tmp_path, capsys):
     assert (target / "child1.wav").is_file()
     assert main([*arguments, "--sample-rate", "8000"]) == 2
     assert "singbrain: error:" in capsys.readouterr().err
-    assert main(["mir_st500", str(tmp_path / "m"), "--n-train", "900"]) == 2
-    assert "n_train is 900" in capsys.readouterr().err
+    assert main(["mir_st500", str(tmp_path / "m"), "--n-test", "900"]) == 2
+    assert "n_test is 900" in capsys.readouterr().err
