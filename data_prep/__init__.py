@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import signature
+from pathlib import Path
 from typing import NamedTuple
 
-from data_prep import ismir2014, mir_st500, n20emv2, tonas, vocadito
+from data_prep import ismir2014, mir1k, mir_st500, n20emv2, tonas, vocadito
 from data_prep.manifest import Summary
 from speechbrain_ext.errors import ConfigError
 
@@ -50,22 +51,24 @@ def _entry(module) -> Entry:
 def prepare_minisinging(
     data_folder,
     output_folder,
-    layout: str = "mir_st500",
+    layout: str = "minisinging",
     segment_s: float = 5.0,
     n_jobs: int = 1,
     overwrite: bool = False,
     **writing,
 ) -> Summary:
-    """Write the synthetic corpus and its manifests.
+    """Write the synthetic corpus, unless it is there, and its manifests.
 
     Arguments
     ---------
     data_folder : str or Path
-        Gets the corpus; absent, empty, or written before with these options.
+        Gets the corpus; absent, empty, or written before with these options
+        (with any, if none are given here).
     output_folder : str or Path
         Gets the manifests and notes.
-    layout : {"mir_st500", "n20emv2", "tonas", "ismir2014"}
-        The real corpus whose layout is written and prepared.
+    layout : {"minisinging", "mir_st500", "n20emv2", "tonas", "ismir2014"}
+        Its own layout (default), or the real corpus whose layout is written
+        and prepared.
     segment_s : float
         Length of a segment in seconds.
     n_jobs : int
@@ -87,7 +90,8 @@ def prepare_minisinging(
     OutputError
         If a folder holds something else or cannot be written.
     """
-    from data_prep.minisinging.corpus import LAYOUTS
+    from data_prep.minisinging.corpus import LAYOUTS, MARKER
+    from data_prep.minisinging.native import prepare_native
 
     layouts = [name for name in LAYOUTS if name in CORPORA]
     if layout not in layouts:
@@ -96,8 +100,11 @@ def prepare_minisinging(
         )
     known = list(signature(LAYOUTS[layout]).parameters)[1:]
     _check_options(f"minisinging as {layout}", writing, known)
-    LAYOUTS[layout](data_folder, n_jobs=n_jobs, **writing)
-    return CORPORA[layout].prepare(
+    if writing or not (Path(data_folder) / MARKER).is_file():
+        LAYOUTS[layout](data_folder, n_jobs=n_jobs, **writing)
+    own = layout == "minisinging"
+    function = prepare_native if own else CORPORA[layout].prepare
+    return function(
         data_folder,
         output_folder,
         segment_s=segment_s,
@@ -108,7 +115,7 @@ def prepare_minisinging(
 
 CORPORA: dict[str, Entry] = {
     module.CORPUS.name: _entry(module)
-    for module in (mir_st500, n20emv2, tonas, ismir2014, vocadito)
+    for module in (mir_st500, n20emv2, tonas, ismir2014, vocadito, mir1k)
 }
 CORPORA["minisinging"] = Entry(prepare_minisinging, None, "Apache-2.0", "")
 
@@ -144,7 +151,7 @@ def prepare(name: str, data_dir, out_dir, **options) -> Summary:
     >>> prepare("mirst", "corpus", "manifests")
     Traceback (most recent call last):
     speechbrain_ext.errors.ConfigError: unknown corpus mirst: use one of \
-mir_st500, n20emv2, tonas, ismir2014, vocadito, minisinging
+mir_st500, n20emv2, tonas, ismir2014, vocadito, mir1k, minisinging
     """
     function = _find(name).prepare
     known = list(signature(function).parameters)[2:]

@@ -5,7 +5,8 @@ which checks every song, writes its notes and the manifests, and remembers
 what it did:
 
     <output>/train.csv, valid.csv, test.csv    a manifest per split
-    <output>/notes/<song>.csv                  onset_s, offset_s, midi
+    <output>/notes/<song>.csv                  onset_s, offset_s, midi; only
+                                               of songs annotated with notes
     <output>/prepared.json                     the done-marker
 
 All is written into a hidden folder inside the output folder first and moved
@@ -38,7 +39,7 @@ from data_prep.manifest import (
     summarize,
     write_manifest,
 )
-from speechbrain_ext.audio import audio_info
+from speechbrain_ext.audio import audio_info, split_channel
 from speechbrain_ext.errors import (
     AudioError,
     ManifestError,
@@ -100,9 +101,11 @@ class Song:
     song_id : str
         Unique in the corpus.
     wav : Path
-        The voice.
-    notes : sequence of (onset, offset, midi)
-        Seconds, seconds, MIDI number, as annotated.
+        The voice. Like all audio here, it may be one channel of a file:
+        `<file>#<k>`, see `speechbrain_ext.audio.split_channel`.
+    notes : sequence of (onset, offset, midi), or None
+        Seconds, seconds, MIDI number, as annotated; None if the corpus does
+        not annotate notes.
     split : str
         train, valid or test.
     source : Path
@@ -115,7 +118,7 @@ class Song:
 
     song_id: str
     wav: Path
-    notes: Sequence
+    notes: Sequence | None
     split: str
     source: Path
     singer: str = ""
@@ -574,7 +577,7 @@ def _checksum(songs: Sequence[Song], data_folder: Path) -> str:
 def _size(path: Path) -> int:
     """Bytes of a file; -1 if it cannot be looked at."""
     try:
-        return path.stat().st_size
+        return split_channel(path)[0].stat().st_size
     except OSError:
         return -1
 
@@ -651,7 +654,7 @@ def _work(
         ):
             if value:
                 counts[song.song_id] = value
-        if not song.notes:
+        if song.notes is not None and not song.notes:
             silent.append(song.song_id)
     remarks = [
         f"{sum(counts.values())} notes {what}, in {len(counts)} songs: "
@@ -692,6 +695,8 @@ def _check_song(song: Song, notes_folder: Path, cut_overlaps: bool):
             raise AudioError(
                 f"{song.wav}: does not tell its length: convert it to WAV"
             )
+        if song.notes is None:
+            return _Checked(info.duration, 0, 0, 0)
         melody, cut, dropped = _melody(song, cut_overlaps)
         write_notes(melody, notes_folder / f"{song.song_id}.csv", format="csv")
         end = info.duration + END_TOLERANCE_S
@@ -738,7 +743,8 @@ def _rows(song, duration, corpus, data_folder, segment_s) -> list[dict]:
         name: f"{DATA_ROOT}/{path.relative_to(data_folder).as_posix()}"
         for name, path in {"wav": song.wav, **song.media}.items()
     }
-    media["notes"] = f"{MANIFEST_ROOT}/notes/{song.song_id}.csv"
+    if song.notes is not None:
+        media["notes"] = f"{MANIFEST_ROOT}/notes/{song.song_id}.csv"
     parts = segments(duration, segment_s)
     return [
         {
@@ -771,6 +777,6 @@ def _move(staging, output, names, old, overwrite) -> None:
         for name in set(old["files"]) - set(names):
             if not Path(name).is_absolute() and ".." not in Path(name).parts:
                 (output / name).unlink(missing_ok=True)
-    (output / "notes").mkdir(exist_ok=True)
     for name in [*names, MARKER]:
+        (output / name).parent.mkdir(exist_ok=True)
         os.replace(staging / name, output / name)

@@ -17,10 +17,12 @@ license    str     short name of the licence of the song
 
 After these come the media that the corpus has: `wav` (the voice), `mix_wav`
 (voice and accompaniment), `accomp_wav` (accompaniment alone), `video`,
-`notes`, `words`, `phones`. Each cell is a path or empty. A path into the
-corpus starts with `{data_root}/`, a path to a file that the preparation made
-starts with `{manifest_root}/`, the folder of the CSV; so a manifest survives
-moving either folder.
+`notes`, `f0` (the voice's pitch over time, see `speechbrain_ext.f0`), `words`,
+`phones`. Each cell is a path or empty. A path into the corpus starts with
+`{data_root}/`, a path to a file that the preparation made starts with
+`{manifest_root}/`, the folder of the CSV; so a manifest survives moving either
+folder. `#<k>` after the path of an audio file names one of its channels, as in
+`speechbrain_ext.audio`.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from speechbrain_ext.audio import split_channel
 from speechbrain_ext.errors import ConfigError, ManifestError
 from speechbrain_ext.files import atomic_path
 
@@ -51,7 +54,8 @@ COLUMNS = {
     "singer": str,
     "license": str,
 }
-MEDIA = ("wav", "mix_wav", "accomp_wav", "video", "notes", "words", "phones")
+AUDIO = ("wav", "mix_wav", "accomp_wav")
+MEDIA = (*AUDIO, "video", "notes", "f0", "words", "phones")
 
 # Times are written with six decimals; sums of two may be off by this.
 TIME_TOLERANCE_S = 1e-5
@@ -205,8 +209,8 @@ def read_manifest(path, data_root=None, check_files: bool = True) -> list[dict]:
     -------
     list of dict
         The rows in the order of the file: `segment` and `n_segments` are int,
-        `start`, `stop` and `duration` float, media absolute paths (str) or
-        None.
+        `start`, `stop` and `duration` float, media absolute paths (str, that
+        of an audio file perhaps with its channel) or None.
 
     Raises
     ------
@@ -229,7 +233,10 @@ def read_manifest(path, data_root=None, check_files: bool = True) -> list[dict]:
             if row[key]:
                 row[key] = _resolve(row[key], roots, path, check_files)
                 if check_files and row[key] not in known:
-                    _check_exists(row[key], path, data_root)
+                    file = row[key]
+                    if key in AUDIO:
+                        file, _ = split_channel(file)
+                    _check_exists(file, path, data_root)
                     known.add(row[key])
             else:
                 row[key] = None
@@ -363,7 +370,7 @@ def _resolve(cell: str, roots: dict, path: Path, needed: bool) -> str:
     )
 
 
-def _check_exists(medium: str, path: Path, data_root) -> None:
+def _check_exists(medium: str | Path, path: Path, data_root) -> None:
     """Refuse a medium that is not there."""
     if not Path(medium).is_file():
         raise ManifestError(
@@ -412,10 +419,12 @@ class SplitSummary:
 
     Arguments
     ---------
-    songs, segments, notes : int
+    songs, segments : int
         Counts.
     hours : float
         Length of the songs.
+    notes : int or None
+        Count; None if no song is annotated with notes.
     singers : int
         Number of different singers; 0 if the corpus does not tell.
     """
@@ -423,7 +432,7 @@ class SplitSummary:
     songs: int
     segments: int
     hours: float
-    notes: int
+    notes: int | None
     singers: int
 
 
@@ -470,7 +479,9 @@ class Summary:
         Returns
         -------
         str
-            Several lines: one per split, their sum, licence and citation.
+            Several lines: one per split, their sum, licence and citation. A
+            hyphen stands where notes are not annotated, a question mark where
+            singers are unknown.
 
         Example
         -------
@@ -494,7 +505,7 @@ class Summary:
             sum(s.songs for s in values),
             sum(s.segments for s in values),
             sum(s.hours for s in values),
-            sum(s.notes for s in values),
+            _sum(s.notes for s in values),
             self.singers,
         )
         lines = [self.corpus]
@@ -502,7 +513,8 @@ class Summary:
         for name, s in [*self.splits.items(), ("all", total)]:
             lines.append(
                 f"{name:<5}{s.songs:>9}{s.segments:>10}{s.hours:>9.2f}"
-                f"{s.notes:>10}{s.singers or '?':>9}"
+                f"{'-' if s.notes is None else s.notes:>10}"
+                f"{s.singers or '?':>9}"
             )
         facts = {
             "licence": self.license,
@@ -511,6 +523,12 @@ class Summary:
         }
         lines += [f"{name}: {text}" for name, text in facts.items() if text]
         return "\n".join(lines)
+
+
+def _sum(counts) -> int | None:
+    """Sum of the known ones of several counts; None if none is known."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 def summarize(*manifests, corpus: str = "") -> Summary:
@@ -537,7 +555,7 @@ def summarize(*manifests, corpus: str = "") -> Summary:
     """
     from speechbrain_ext.formats import read_notes
 
-    counts = defaultdict(lambda: [0, 0, 0.0, 0, set()])
+    counts = defaultdict(lambda: [0, 0, 0.0, None, set()])
     licenses, paths = {}, {}
     for path in map(Path, manifests):
         for row in read_manifest(path, check_files=False):
@@ -548,7 +566,7 @@ def summarize(*manifests, corpus: str = "") -> Summary:
                 songs[0] += 1
                 notes = row.get("notes")
                 if notes and not notes.startswith(DATA_ROOT):
-                    songs[3] += len(read_notes(notes))
+                    songs[3] = (songs[3] or 0) + len(read_notes(notes))
                 songs[4] |= {row["singer"]} - {""}
             licenses[row["license"]] = None
             paths[row["split"]] = path

@@ -4,6 +4,9 @@ This is the only module that turns seconds into samples. soundfile
 (libsndfile) reads what it knows; PyAV (ffmpeg's libraries in a wheel) reads
 everything else, sound tracks of videos included. Rates are converted by soxr.
 
+Wherever a file is read, `#<k>` after its path names one of its channels,
+counted from 0: `clip.wav#1` is the second channel of `clip.wav`.
+
 Three promises hold for every format:
 
 * a slice equals the same samples of the whole file, bit for bit at the file's
@@ -18,6 +21,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -72,11 +76,11 @@ class AudioInfo:
     Arguments
     ---------
     path : Path
-        The file.
+        The file, with its channel if one was named.
     sample_rate : int
         Samples per second.
     channels : int
-        Number of channels.
+        Number of channels; 1 if one was named.
     duration : float or None
         Length in seconds; None where the container does not say.
     n_samples : int or None
@@ -114,13 +118,44 @@ def seconds_to_samples(seconds, sample_rate) -> int:
     return math.floor(seconds * sample_rate + 0.5)
 
 
+def split_channel(path) -> tuple[Path, int | None]:
+    """Separate a file from the channel that its path names.
+
+    A file that exists under the whole name is meant as it is, whatever its
+    name ends in.
+
+    Arguments
+    ---------
+    path : str or Path
+        `<file>` or `<file>#<k>`, where k counts channels from 0.
+
+    Returns
+    -------
+    (Path, int or None)
+        The file, and the channel; None stands for all channels.
+
+    Example
+    -------
+    >>> file, channel = split_channel("songs/clip.wav#1")
+    >>> file.name, channel
+    ('clip.wav', 1)
+    >>> split_channel("songs/clip.wav")[1] is None
+    True
+    """
+    path = Path(path)
+    match = re.fullmatch(r"(.*[^/\\])#([0-9]{1,3})", str(path), re.DOTALL)
+    if match is None or os.path.lexists(path):
+        return path, None
+    return Path(match[1]), int(match[2])
+
+
 def audio_info(path) -> AudioInfo:
     """Read the header of an audio or video file.
 
     Arguments
     ---------
     path : str or Path
-        The file.
+        The file, or one of its channels (`split_channel`).
 
     Returns
     -------
@@ -129,7 +164,8 @@ def audio_info(path) -> AudioInfo:
     Raises
     ------
     AudioError
-        If the file is missing, a folder, no audio, without sound or empty.
+        If the file is missing, a folder, no audio, without sound or empty, or
+        lacks the channel.
     """
     with _open(path) as source:
         return AudioInfo(
@@ -154,7 +190,8 @@ def read_audio(
     Arguments
     ---------
     path : str or Path
-        Audio file, or video file with a sound track (the first one is read).
+        Audio file, or video file with a sound track (the first one is read);
+        or one of its channels (`split_channel`).
     start : float
         Seconds from the start of the file. In a video, 0 is the start of the
         container; a sound track that begins later is led by silence.
@@ -163,7 +200,7 @@ def read_audio(
     sample_rate : int or None
         Rate of the result; None keeps the rate of the file.
     mono : bool
-        Whether to average the channels.
+        Whether to average the channels; with one channel, nothing is.
 
     Returns
     -------
@@ -175,8 +212,9 @@ def read_audio(
     ------
     AudioError
         If the file is missing, a folder, no audio, without sound, damaged,
-        without samples or not finite (the message says at which second), or
-        if the slice is empty or starts after the end of the file.
+        without samples or not finite (the message says at which second), if
+        it lacks the channel, or if the slice is empty or starts after the end
+        of the file.
     """
     if not (math.isfinite(start) and start >= 0):
         raise AudioError(f"{path}: cannot start reading at {start} s")
@@ -461,15 +499,16 @@ def _resampled(source, rate, mono):
 
 @contextmanager
 def _open(path):
-    """Open a file with the first library that can read it."""
-    path = Path(path)
+    """Open a file, or a channel, with the first library that can read it."""
+    named = Path(path)
+    path, channel = split_channel(named)
     try:
         if path.is_dir():
             raise AudioError(
                 f"{path}: is a folder, not an audio file: name the files in it"
             )
         if not path.exists():
-            raise AudioError(f"{path}: no such file: check the path")
+            raise AudioError(f"{named}: no such file: check the path")
         if not path.is_file():
             raise AudioError(f"{path}: is not a regular file")
         with path.open("rb") as stream:
@@ -491,7 +530,28 @@ def _open(path):
                 f"{path}: states a rate of {source.sample_rate} samples per "
                 f"second, outside {low} to {high}: its header is damaged"
             )
-        yield source
+        yield source if channel is None else _Channel(source, channel, named)
+
+
+class _Channel:
+    """One channel of a source, as a source."""
+
+    channels = 1
+
+    def __init__(self, source, channel, path):
+        if channel >= source.channels:
+            raise AudioError(
+                f"{path}: has no channel {channel}: the file has "
+                f"{source.channels}, counted from 0"
+            )
+        self.path, self.source, self.channel = path, source, channel
+        self.sample_rate = source.sample_rate
+        self.n_samples, self.duration = source.n_samples, source.duration
+
+    def blocks(self, begin, end):
+        """Samples [begin, end) as float32 blocks (samples, 1)."""
+        for block in self.source.blocks(begin, end):
+            yield block[:, [self.channel]]
 
 
 class _SoundFileSource:

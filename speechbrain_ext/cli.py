@@ -13,6 +13,7 @@ import contextlib
 import errno
 import glob
 import io
+import math
 import os
 import sys
 import tempfile
@@ -45,6 +46,12 @@ examples:
       recordings/ are searched with --recursive and mirrored in notes/
   singbrain transcribe clip.mp4 --plot
       also draws clip.png, a piano roll
+  singbrain transcribe song.wav --tempo 96 --quantize 16 --snap "A minor"
+      puts the notes on sixteenths and on a scale, and the tempo into song.mid
+  singbrain transcribe song.wav --f0 --bends --velocity
+      also writes song.f0.csv, the pitch every 20 ms; the notes of song.mid
+      follow it by pitch bends and are as loud as sung (--f0 and --bends need
+      a model that gives the fundamental frequency)
   singbrain transcribe -o notes -- -1.wav
       names that begin with a dash come last, after two dashes
 """
@@ -227,6 +234,12 @@ def _add_transcribe(parser):
     )
     add("--plot", action="store_true", help="also draw a piano roll (.png)")
     add(
+        "--f0",
+        action="store_true",
+        help="also write the pitch of every 20 ms (.f0.csv: time_s, f0_hz, 0 "
+        "where unvoiced, voicing)",
+    )
+    add(
         "--recursive",
         action="store_true",
         help="search folders inside folders too",
@@ -236,6 +249,51 @@ def _add_transcribe(parser):
         "--quiet",
         action="store_true",
         help="print nothing but errors",
+    )
+    group = parser.add_argument_group("notes")
+    add = group.add_argument
+    add(
+        "--pitch",
+        choices=("semitone", "continuous"),
+        help="pitches to a semitone or as sung, then with fractions in csv and "
+        "json and with bends in mid (default: the model's own)",
+    )
+    add(
+        "--bends",
+        action="store_true",
+        help="let pitch bends in mid follow the voice inside each note",
+    )
+    add(
+        "--velocity",
+        action="store_true",
+        help="give notes in mid and json a velocity from their level: 112 for "
+        "the loudest, 2 less per dB, 20 or more",
+    )
+    add(
+        "--snap",
+        metavar="KEY",
+        help="move pitches to the nearest one of a scale: chromatic, 'C "
+        "major', 'a minor', 'F# dorian', 'Bb major pentatonic' ...",
+    )
+    add(
+        "--tempo",
+        type=float,
+        metavar="BPM",
+        help="quarter notes per minute, for mid, musicxml and --quantize "
+        "(default: 120 in files; times in seconds stay as they are)",
+    )
+    add(
+        "--quantize",
+        type=int,
+        metavar="DIVISION",
+        help="move onsets and offsets to a grid: 16 for sixteenth notes, 12 "
+        "for triplets of eighths; needs --tempo",
+    )
+    add(
+        "--first-beat",
+        type=float,
+        metavar="S",
+        help="where the grid of --quantize has a beat, in seconds (default: 0)",
     )
     group = parser.add_argument_group("model")
     add = group.add_argument
@@ -277,11 +335,13 @@ class _Job(NamedTuple):
 
     audio: Path
     notes: dict[str, Path]
+    f0: Path | None
     plot: Path | None
 
     @property
     def outputs(self):
-        return [*self.notes.values(), *([self.plot] if self.plot else [])]
+        others = [path for path in (self.f0, self.plot) if path]
+        return [*self.notes.values(), *others]
 
 
 def _transcribe(options):
@@ -291,9 +351,12 @@ def _transcribe(options):
         raise AudioError(
             f"{error.filename}: cannot be read: {error.strerror}"
         ) from None
-    jobs = _plan(inputs, options.output, options.format, options.plot)
+    jobs = _plan(
+        inputs, options.output, options.format, options.plot, options.f0
+    )
     _check_outputs(jobs, options.force)
-    _check_formats(jobs[0])
+    _check_edits(jobs[0], options)
+    _check_formats(jobs[0], options)
     with _folders(jobs):
         from speechbrain_ext.inference.transcriber import Transcriber
 
@@ -301,6 +364,7 @@ def _transcribe(options):
             "onset_threshold": options.onset_threshold,
             "silence_threshold": options.silence_threshold,
             "min_duration_s": options.min_duration,
+            "pitch": options.pitch,
         }
         settings = {k: v for k, v in settings.items() if v is not None}
         transcriber = Transcriber.from_hparams(
@@ -308,6 +372,9 @@ def _transcribe(options):
             device=options.device,
             overrides={"decoder": settings} if settings else None,
         )
+        for name, wanted in (("--f0", options.f0), ("--bends", options.bends)):
+            if wanted:
+                transcriber.require_f0(name)
         failures = []
         with _progress(jobs, options.quiet) as bar:
             for job in jobs:
@@ -337,11 +404,25 @@ def _transcribe_one(job, transcriber, options, bar):
     from speechbrain_ext.frames import FRAME_RATE
 
     bar.start(job.audio)
-    logits = transcriber.logits_file(job.audio, bar.progress)
-    posteriors = transcriber.posteriors(logits)
+    posteriors, levels = transcriber.analyse_file(job.audio, bar.progress)
     notes = transcriber.decoder(posteriors)
+    if options.velocity:
+        from speechbrain_ext.inference.levels import with_velocities
+
+        notes = with_velocities(notes, levels)
+    notes = _edited(notes, options)
+    contour = None
+    if options.f0 or options.bends:
+        contour = transcriber.f0(posteriors)
     for name, path in job.notes.items():
-        write_notes(notes, path, name, overwrite=options.force)
+        more = _writer_options(name, notes, options)
+        if name == "mid" and options.bends:
+            more["contour"] = contour
+        write_notes(notes, path, name, overwrite=options.force, **more)
+    if job.f0:
+        from speechbrain_ext.f0 import write_f0
+
+        write_f0(contour, job.f0, overwrite=options.force)
     if job.plot:
         from speechbrain_ext.report.plots import piano_roll
 
@@ -358,9 +439,64 @@ def _transcribe_one(job, transcriber, options, bar):
         low, high = (note_name(m) for m in (min(notes.midi), max(notes.midi)))
         count = f"{len(notes)} note{'s' if len(notes) > 1 else ''}"
         what = f"{count}, {low} to {high}"
-    seconds = len(logits) / FRAME_RATE
+    seconds = len(posteriors) / FRAME_RATE
     where = ", ".join(str(path) for path in job.outputs)
     return f"{job.audio.name}: {what}, {seconds:.1f} s -> {where}"
+
+
+def _check_edits(job, options):
+    """Refuse options that do not go together, before the work."""
+    from speechbrain_ext.notes import NoteSequence
+    from speechbrain_ext.quantize import quantize_times
+
+    if options.quantize is not None and options.tempo is None:
+        raise ConfigError(
+            "--quantize needs --tempo: give the quarter notes per minute"
+        )
+    if options.first_beat is not None and options.quantize is None:
+        raise ConfigError("--first-beat needs --quantize: give both")
+    if options.bends:
+        if "mid" not in job.notes:
+            raise ConfigError(
+                f"--bends needs MIDI but only {', '.join(job.notes)} is "
+                "written: add mid to --format"
+            )
+        if options.quantize is not None or options.snap is not None:
+            other = "--snap" if options.quantize is None else "--quantize"
+            raise ConfigError(
+                f"--bends keeps notes as sung and {other} moves them: give "
+                "one of them"
+            )
+    if options.tempo is not None:
+        quantize_times(NoteSequence(), options.tempo, division=4)
+    _edited(NoteSequence(), options)
+
+
+def _edited(notes, options):
+    """Notes on the scale and the grid that are asked for."""
+    from speechbrain_ext.quantize import quantize_times, snap_to_scale
+
+    if options.snap is not None:
+        notes = snap_to_scale(notes, options.snap)
+    if options.quantize is not None:
+        notes = quantize_times(
+            notes, options.tempo, options.quantize, options.first_beat or 0.0
+        )
+    return notes
+
+
+def _writer_options(name, notes, options):
+    """What a format's writer needs beside the notes."""
+    more = {}
+    if name in ("mid", "musicxml") and options.tempo is not None:
+        more["tempo"] = options.tempo
+    if name == "mid" and any(note.midi % 1 for note in notes):
+        more["pitch_bend"] = True
+    if name == "musicxml" and options.quantize is not None:
+        # Steps per quarter note that hold every point of the grid.
+        more["grid"] = math.lcm(options.quantize, 4) // 4
+        more["first_beat_s"] = options.first_beat or 0.0
+    return more
 
 
 def note_name(midi) -> str:
@@ -438,7 +574,7 @@ def _inputs(arguments, recursive):
     return found
 
 
-def _plan(inputs, output, format, plot):
+def _plan(inputs, output, format, plot, f0):
     """Decide what is written where; nothing is touched yet."""
     from speechbrain_ext.formats import FORMATS, is_note_file, note_stem
 
@@ -488,14 +624,8 @@ def _plan(inputs, output, format, plot):
             for known, form in FORMATS.items()
             if form.suffixes and _fits(target, form.suffixes)
         )
-        audio = next(iter(inputs))
-        jobs = [
-            _Job(
-                audio,
-                {name: target},
-                target.with_name(f"{note_stem(target)}.png") if plot else None,
-            )
-        ]
+        stem = target.with_name(note_stem(target))
+        jobs = [_job(next(iter(inputs)), {name: target}, stem, plot, f0)]
     else:
         jobs = []
         for audio, stem in inputs.items():
@@ -506,8 +636,7 @@ def _plan(inputs, output, format, plot):
                 )
                 for name in names or DEFAULT_FORMATS
             }
-            picture = base.with_name(f"{base.name}.png") if plot else None
-            jobs.append(_Job(audio, notes, picture))
+            jobs.append(_job(audio, notes, base, plot, f0))
     taken = {}
     for job in jobs:
         for path in job.outputs:
@@ -524,6 +653,15 @@ def _plan(inputs, output, format, plot):
                 "share a suffix: write them one at a time"
             )
     return jobs
+
+
+def _job(audio, notes, stem, plot, f0):
+    return _Job(
+        audio,
+        notes,
+        stem.with_name(f"{stem.name}.f0.csv") if f0 else None,
+        stem.with_name(f"{stem.name}.png") if plot else None,
+    )
 
 
 def _fits(path, suffixes):
@@ -549,7 +687,7 @@ def _check_outputs(jobs, force):
         )
 
 
-def _check_formats(job):
+def _check_formats(job, options):
     """Find missing libraries before the work, by writing a note each."""
     from speechbrain_ext.formats import write_notes
     from speechbrain_ext.notes import NoteSequence
@@ -557,7 +695,8 @@ def _check_formats(job):
     note = NoteSequence([(0.0, 1.0, 60)])
     with tempfile.TemporaryDirectory() as folder:
         for name, path in job.notes.items():
-            write_notes(note, Path(folder) / path.name, name)
+            more = _writer_options(name, note, options)
+            write_notes(note, Path(folder) / path.name, name, **more)
     if job.plot:
         try:
             import matplotlib  # noqa: F401 (only whether it is there)
@@ -795,7 +934,8 @@ def _add_prepare(parser):
         metavar="OPTION=VALUE",
         help="another option of the corpus, as annotator=A2 (vocadito), "
         "medium=mixture (mir_st500), cut_overlaps=false or "
-        "layout=tonas (minisinging); may be repeated",
+        "layout=tonas (minisinging), protocol=random_song (mir1k); may be "
+        "repeated",
     )
     add("--list", action="store_true", help="list the corpora known")
 

@@ -17,7 +17,15 @@ import torch
 from speechbrain_ext import frames
 from speechbrain_ext.audio import read_audio, resample
 from speechbrain_ext.errors import ConfigError, ManifestError
+from speechbrain_ext.f0 import read_f0
 from speechbrain_ext.formats import read_notes
+from speechbrain_ext.mixing.effects import (
+    imperfect_separation,
+    mix_at,
+    sounding_level,
+    tilt,
+)
+from speechbrain_ext.notes import NoteSequence
 
 SAMPLE_RATE = 16000
 OUTPUT_KEYS = [
@@ -30,10 +38,12 @@ OUTPUT_KEYS = [
     "onset",
     "silence",
     "pitch",
+    "f0_target",
     "valid_frames",
 ]
 
 cached_notes = lru_cache(maxsize=4096)(read_notes)
+cached_f0 = lru_cache(maxsize=4096)(read_f0)
 
 
 class Augment:
@@ -55,6 +65,20 @@ class Augment:
         Range of the voice's level above added noise. Default: 5 to 50 dB.
     noise_share : float
         Share of items that get noise, white to brown. Default: 0.3.
+    accompaniment_share : float
+        Share of items that get an accompaniment, from the same song or from
+        another one. Default: 0.
+    accompaniment_db : tuple of float
+        Range of the voice's level above it. Default: -8 to 18 dB.
+    foreign_share : float
+        Share of the accompaniments that come from another song. Default: 0.5.
+    separated_share : float
+        Share of the accompanied items that then go through an imperfect
+        separation. Default: 0.1.
+    silent_share : float
+        Share of items whose voice is muted. Default: 0.
+    tilt_share : float
+        Share of items that are made brighter or darker. Default: 0.
 
     Example
     -------
@@ -71,6 +95,12 @@ class Augment:
         transpose_share=0.3,
         noise_db=(5.0, 50.0),
         noise_share=0.3,
+        accompaniment_share=0.0,
+        accompaniment_db=(-8.0, 18.0),
+        foreign_share=0.5,
+        separated_share=0.1,
+        silent_share=0.0,
+        tilt_share=0.0,
     ):
         self.jitter_s = jitter_s
         self.gain_db = gain_db
@@ -78,6 +108,12 @@ class Augment:
         self.transpose_share = transpose_share
         self.noise_db = noise_db
         self.noise_share = noise_share
+        self.accompaniment_share = accompaniment_share
+        self.accompaniment_db = accompaniment_db
+        self.foreign_share = foreign_share
+        self.separated_share = separated_share
+        self.silent_share = silent_share
+        self.tilt_share = tilt_share
 
     def draw(self, rng) -> dict:
         """Draw the settings of one item.
@@ -102,28 +138,65 @@ class Augment:
         if rng.uniform() >= self.noise_share:
             plan["noise_db"] = None
         plan["noise_seed"] = int(rng.integers(2**31))
+        plan["accompaniment_db"] = rng.uniform(*self.accompaniment_db)
+        if rng.uniform() >= self.accompaniment_share:
+            plan["accompaniment_db"] = None
+        # Another song, and where in it, as shares; None: the song itself.
+        plan["foreign"] = tuple(rng.uniform(size=2))
+        if rng.uniform() >= self.foreign_share:
+            plan["foreign"] = None
+        plan["separated"] = rng.uniform() < self.separated_share
+        plan["silent"] = rng.uniform() < self.silent_share
+        plan["tilt"] = rng.uniform(-0.7, 0.7)
+        if rng.uniform() >= self.tilt_share:
+            plan["tilt"] = 0.0
         return plan
 
     @staticmethod
-    def apply(wav, plan):
-        """Add noise and gain to a slice.
+    def accompany(voice, accompaniment, plan):
+        """Mix a voice with its accompaniment.
+
+        Arguments
+        ---------
+        voice : np.ndarray (samples,)
+        accompaniment : np.ndarray (samples,)
+        plan : dict
+            From `draw`, with an `accompaniment_db`.
+
+        Returns
+        -------
+        np.ndarray (samples,)
+        """
+        mixture = mix_at(voice, accompaniment, plan["accompaniment_db"])
+        if not plan["separated"]:
+            return mixture
+        rng = np.random.default_rng(plan["noise_seed"])
+        return imperfect_separation(voice, mixture - voice, rng)
+
+    @staticmethod
+    def apply(wav, plan, level=None):
+        """Add noise, tone and gain to a slice.
 
         Arguments
         ---------
         wav : np.ndarray (samples,)
         plan : dict
             From `draw`.
+        level : float, optional
+            Level that the noise is measured against. Default: that of `wav`.
 
         Returns
         -------
         np.ndarray (samples,) float32
         """
-        level = np.sqrt(np.mean(np.square(wav)))
+        level = np.sqrt(np.mean(np.square(wav))) if level is None else level
         if plan["noise_db"] is not None and level > 0:
             noise = coloured_noise(
                 len(wav), plan["noise_slope"], plan["noise_seed"]
             )
             wav = wav + noise * level * 10 ** (-plan["noise_db"] / 20)
+        if plan.get("tilt"):
+            wav = tilt(wav, plan["tilt"])
         wav = wav * 10 ** (plan["gain_db"] / 20)
         peak = np.max(np.abs(wav), initial=0.0)
         return (wav / max(1.0, peak)).astype(np.float32)
@@ -228,6 +301,81 @@ def corpora_rows(hparams, corpora):
     }
 
 
+def mixtures(rows, mix_db):
+    """Rows that stand for the voice mixed with its accompaniment.
+
+    Arguments
+    ---------
+    rows : list of dict
+        With `wav` and `accomp_wav`.
+    mix_db : float
+        Level of the voice above the accompaniment, both over the whole song
+        while they sound (`mixing.effects.sounding_level`).
+
+    Returns
+    -------
+    list of dict
+        For `transcription_dataset` without augmentation; their IDs and song
+        IDs end in `@<mix_db>dB`.
+
+    Raises
+    ------
+    ManifestError
+        If a row has no accompaniment.
+    """
+    mark = f"@{mix_db:g}dB"
+    for row in rows:
+        if not row.get("accomp_wav"):
+            raise ManifestError(
+                f"segment {row['ID']} has no accomp_wav to be mixed with"
+            )
+    return [
+        {
+            **row,
+            "ID": row["ID"] + mark,
+            "song_id": row["song_id"] + mark,
+            "mix_db": float(mix_db),
+        }
+        for row in rows
+    ]
+
+
+def repeated(rows, times):
+    """Rows of a small corpus several times, each drawn on its own.
+
+    Arguments
+    ---------
+    rows : list of dict
+    times : int
+        At least 1.
+
+    Returns
+    -------
+    list of dict
+        The IDs of the copies end in `#2`, `#3` and so on.
+
+    Example
+    -------
+    >>> rows = [{"ID": "a_1", "song_id": "a"}]
+    >>> [row["ID"] for row in repeated(rows, 2)]
+    ['a_1', 'a_1#2']
+    """
+    copies = list(rows)
+    for number in range(2, times + 1):
+        copies += [{**row, "ID": f"{row['ID']}#{number}"} for row in rows]
+    return copies
+
+
+@lru_cache(maxsize=4096)
+def _song_gain(voice, accompaniment):
+    """Factor that makes an accompaniment as loud as its voice."""
+    own, other = (
+        sounding_level(read_audio(path, sample_rate=SAMPLE_RATE))
+        for path in (voice, accompaniment)
+    )
+    return own / other if own and other else 1.0
+
+
 def transcription_dataset(
     rows,
     seed=0,
@@ -241,7 +389,8 @@ def transcription_dataset(
     Arguments
     ---------
     rows : list of dict
-        From `data_prep.manifest.read_manifest`, complete songs.
+        From `data_prep.manifest.read_manifest`, complete songs, as they are
+        or from `mixtures`. Each has a `wav`, and `notes`, `f0` or both.
     seed : int
         Seed of all draws. Default: 0.
     epoch_counter : speechbrain.utils.epoch_loop.EpochCounter, optional
@@ -259,13 +408,14 @@ def transcription_dataset(
     -------
     speechbrain.dataio.dataset.DynamicItemDataset
         Items with `OUTPUT_KEYS`: `sig (samples,)` at 16 kHz; `onset`,
-        `silence` and `pitch (frames,)`; `valid_frames`, first and last + 1
-        frame of the segment itself inside the slice.
+        `silence`, `pitch` and `f0 (frames,)`, NaN and, for `pitch`, -100 where
+        unknown; `valid_frames`, first and last + 1 frame of the segment itself
+        inside the slice.
 
     Raises
     ------
     ManifestError
-        If there are no rows.
+        If there are no rows, or a medium is missing.
     """
     from speechbrain.dataio.dataset import DynamicItemDataset
     from speechbrain.utils.data_pipeline import provides, takes
@@ -278,58 +428,110 @@ def transcription_dataset(
         )
     ends = {}
     for row in rows:
-        for medium in ("wav", "notes"):
-            if not row.get(medium):
+        for media in (("wav",), ("notes", "f0")):
+            if not any(row.get(medium) for medium in media):
                 raise ManifestError(
-                    f"segment {row['ID']} has no {medium}: prepare the corpus "
-                    "again"
+                    f"segment {row['ID']} has no {' or '.join(media)}: "
+                    "prepare the corpus again"
                 )
         ends[row["song_id"]] = max(ends.get(row["song_id"], 0), row["stop"])
     context = frames.n_frames(context_s)
-    rows = [{**row, "song_end": ends[row["song_id"]]} for row in rows]
+    rows = [
+        {
+            **dict.fromkeys(("accomp_wav", "notes", "f0", "mix_db")),
+            **row,
+            "song_end": ends[row["song_id"]],
+        }
+        for row in rows
+    ]
+    accompaniments = sorted(
+        {(r["accomp_wav"], r["song_end"]) for r in rows if r["accomp_wav"]}
+    )
 
-    @takes("id", "wav", "notes", "start", "stop", "song_end")
-    @provides("sig", "onset", "silence", "pitch", "valid_frames")
-    def slice_and_label(key, wav, notes, start, stop, song_end):
-        melody = cached_notes(notes)
+    def evaluation_slice(row):
+        first, last = frames.segment_frames(row["start"], row["stop"])
+        left = max(0, first - context) * frames.FRAME_S
+        right = min(row["song_end"], last * frames.FRAME_S + context_s)
+        sig = read_audio(row["wav"], left, right, SAMPLE_RATE)
+        if row["mix_db"] is not None:
+            gain = _song_gain(row["wav"], row["accomp_wav"])
+            other = read_audio(row["accomp_wav"], left, right, SAMPLE_RATE)
+            other = _fitted(other, len(sig)) * 10 ** (-row["mix_db"] / 20)
+            sig = sig + gain * other
+        return sig, left, first - frames.n_frames(left)
+
+    def training_slice(row, plan):
+        length_s = row["stop"] - row["start"]
+        rate = round(SAMPLE_RATE * 2 ** (plan["semitones"] / 12))
+        length = length_s * rate / SAMPLE_RATE
+        left = min(row["start"] + plan["shift_s"], row["song_end"] - length)
+        left = max(0.0, left)
+        sig = read_audio(row["wav"], left, left + length, SAMPLE_RATE)
+        if plan["silent"]:
+            sig = np.zeros_like(sig)
+        level = sounding_level(sig) or 0.1
+        if plan["accompaniment_db"] is not None:
+            place, start = row["accomp_wav"], left
+            if accompaniments and (plan["foreign"] or not place):
+                which, where = plan["foreign"] or (0.0, 0.0)
+                place, end = accompaniments[int(which * len(accompaniments))]
+                start = where * max(0.0, end - length)
+            if place:
+                other = read_audio(place, start, start + length, SAMPLE_RATE)
+                other = _fitted(other, len(sig))
+                sig = Augment.accompany(sig, other, plan)
+        sig = resample(sig, rate, SAMPLE_RATE)
+        sig = _fitted(sig, round(length_s * SAMPLE_RATE))
+        return augment.apply(sig, plan, level), left, rate / SAMPLE_RATE
+
+    keys = ["id", "wav", "accomp_wav", "notes", "f0", "mix_db"]
+    keys += ["start", "stop", "song_end"]
+
+    @takes(*keys)
+    @provides("sig", "onset", "silence", "pitch", "f0_target", "valid_frames")
+    def slice_and_label(*values):
+        row = dict(zip(keys, values, strict=True))
+        first, speed, semitones, silent = 0, 1.0, 0, False
         if augment is None:
-            first, last = frames.segment_frames(start, stop)
-            left = max(0, first - context) * frames.FRAME_S
-            right = min(song_end, last * frames.FRAME_S + context_s)
-            sig = read_audio(wav, left, right, SAMPLE_RATE)
-            first = first - frames.n_frames(left)
-            speed = 1.0
+            sig, left, first = evaluation_slice(row)
         else:
             epoch = 0 if epoch_counter is None else epoch_counter.current
             rng = np.random.default_rng(
-                [seed, epoch, zlib.crc32(key.encode("utf-8"))]
+                [seed, epoch, zlib.crc32(row["id"].encode("utf-8"))]
             )
             plan = augment.draw(rng)
-            rate = round(SAMPLE_RATE * 2 ** (plan["semitones"] / 12))
-            speed = rate / SAMPLE_RATE
-            length = (stop - start) * speed
-            left = min(start + plan["shift_s"], song_end - length)
-            left = max(0.0, left)
-            sig = read_audio(wav, left, left + length, SAMPLE_RATE)
-            sig = resample(sig, rate, SAMPLE_RATE)
-            wanted = round((stop - start) * SAMPLE_RATE)
-            sig = np.pad(sig[:wanted], (0, max(0, wanted - len(sig))))
-            sig = augment.apply(sig, plan)
-            melody = melody.transpose(plan["semitones"])
-            first = 0
+            semitones, silent = plan["semitones"], plan["silent"]
+            sig, left, speed = training_slice(row, plan)
         count = frames.n_frames(len(sig) / SAMPLE_RATE)
-        last = min(
-            count, first + frames.n_frames(stop) - frames.n_frames(start)
-        )
-        targets = frames.label(melody, count, left, onset_width, speed)
-        yield torch.from_numpy(sig)
+        length = frames.n_frames(row["stop"]) - frames.n_frames(row["start"])
+        yield torch.from_numpy(np.ascontiguousarray(sig, dtype=np.float32))
+        f0 = np.full(count, np.nan)
+        if row["f0"]:
+            times = left + frames.frame_centres(count) * speed
+            f0 = cached_f0(row["f0"]).at(times)
+            f0 = np.where(f0 > 0, f0 + semitones, f0)
+        if silent:
+            f0 = np.zeros(count)
+        if row["notes"] or silent:
+            melody = NoteSequence()
+            if not silent:
+                melody = cached_notes(row["notes"]).transpose(semitones)
+            targets = frames.label(melody, count, left, onset_width, speed)
+        else:
+            targets = frames.label_from_f0(f0)
         yield torch.from_numpy(targets.onset)
         yield torch.from_numpy(targets.silence)
         yield torch.from_numpy(targets.pitch)
-        yield torch.tensor([first, last])
+        yield torch.from_numpy(f0.astype(np.float32))
+        yield torch.tensor([first, min(count, first + length)])
 
     return DynamicItemDataset(
         dataset_rows(rows),
         dynamic_items=[slice_and_label],
         output_keys=OUTPUT_KEYS,
     )
+
+
+def _fitted(wav, length):
+    """Cut a signal, or fill it up with zeros."""
+    return np.pad(wav[:length], (0, max(0, length - len(wav))))

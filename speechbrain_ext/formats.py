@@ -2,7 +2,7 @@
 
 | name | suffixes | keeps |
 |---|---|---|
-| mid | .mid .midi | times to 1 ms, semitones (or bends on request), lyrics |
+| mid | .mid .midi | times to 1 ms, semitones or bends, lyrics, velocities |
 | csv | .csv | times and pitches to 1e-9, lyrics |
 | json | .json | everything, exactly |
 | mir_st500 | (.json) | times and pitches to 1e-9, many songs in one file |
@@ -35,7 +35,9 @@ from typing import NamedTuple
 import numpy as np
 
 from speechbrain_ext.errors import DependencyError, NoteError, OutputError
+from speechbrain_ext.f0 import F0Contour
 from speechbrain_ext.files import atomic_path
+from speechbrain_ext.frames import FRAME_S, frame_centres, n_frames
 from speechbrain_ext.notes import Note, NoteSequence, hz_to_midi
 
 CSV_COLUMNS = ("onset_s", "offset_s", "midi", "lyric")
@@ -46,12 +48,16 @@ JSON_UNITS = {
     "offset": "seconds",
     "midi": "MIDI number, A4 = 69",
     "confidence": "0 to 1",
+    "velocity": "1 to 127",
 }
 
 MIDI_QPM = 120  # exactly 500 000 microseconds per quarter note
-MIDI_RESOLUTION = 960  # ticks per quarter note: one tick is 0.52 ms
+MIDI_RESOLUTION = 960  # ticks per quarter note: at 120 one tick is 0.52 ms
+MIDI_VELOCITY = 100  # of notes that have none
 MIDI_MAX_TICKS = 10_000_000  # pretty_midi refuses longer files
 BEND_RANGE = 2.0  # semitones, what General MIDI assumes
+BEND_STEP = 0.02  # semitones: a smaller change of a contour makes no bend
+MIN_TEMPO, MAX_TEMPO = 10.0, 1000.0  # quarter notes per minute
 MUSICXML_LOWEST = 12  # MIDI number: its octaves are 0 to 9
 VOICE_PROGRAM = 53  # General MIDI 'Voice Oohs', counted from 0
 
@@ -96,7 +102,8 @@ def read_notes(path, format: str | None = None, **options) -> NoteSequence:
     **options
         For the format's reader. MIDI and MusicXML take `track` (name or
         index, needed if several tracks have notes), MIDI also `pitch_bend`
-        (default False: bends are ignored), MIR-ST500 `song`.
+        (default False: bends are ignored and pitches are semitones; True: the
+        median bend inside each note is added), MIR-ST500 `song`.
 
     Returns
     -------
@@ -116,7 +123,8 @@ def read_notes(path, format: str | None = None, **options) -> NoteSequence:
     >>> path = getfixture("tmp_path") / "song.csv"
     >>> _ = path.write_text("onset_s,offset_s,midi,lyric\n0.5,1.25,60,la\n")
     >>> read_notes(path)[0]
-    Note(onset=0.5, offset=1.25, midi=60.0, lyric='la', confidence=None)
+    Note(onset=0.5, offset=1.25, midi=60.0, lyric='la', confidence=None,
+    velocity=None)
     """
     path = Path(path)
     with _naming(path):
@@ -148,8 +156,11 @@ def write_notes(
         Whether an existing file may be replaced (default False).
     **options
         For the format's writer. MIDI takes `pitch_bend` (default False:
-        pitches are rounded to semitones), MusicXML `tempo` (quarter notes per
-        minute, default 120) and `grid` (steps per quarter note, default 8).
+        pitches are rounded to semitones), `contour` (an `F0Contour` that the
+        bends follow inside the notes) and `tempo` (quarter notes per minute,
+        default 120; times do not depend on it), MusicXML `tempo`, `grid`
+        (steps per quarter note, default 8) and `first_beat_s` (where a bar
+        begins, default 0).
 
     Returns
     -------
@@ -384,6 +395,7 @@ def _read_json(path: Path, **options) -> NoteSequence:
                     *(_real(row[key]) for key in ("onset", "offset", "midi")),
                     lyric,
                     None if confidence is None else _real(confidence),
+                    row.get("velocity"),
                 )
             )
     return NoteSequence(notes)
@@ -397,6 +409,8 @@ def _write_json(notes: NoteSequence, path: Path) -> None:
             row["lyric"] = note.lyric
         if note.confidence is not None:
             row["confidence"] = float(note.confidence)
+        if note.velocity is not None:
+            row["velocity"] = note.velocity
         rows.append("\n    " + json.dumps(row, ensure_ascii=False))
     _save(
         path,
@@ -594,7 +608,11 @@ def _pitch(text: str) -> float:
 def _read_midi(
     path: Path, track: str | int | None = None, pitch_bend: bool = False
 ) -> NoteSequence:
-    """One monophonic track; percussion is left out."""
+    """One monophonic track; percussion is left out.
+
+    A velocity of 100 is what notes without one are written with, so it is
+    read as none.
+    """
     midi = _parse_midi(_bytes(path))
     parts = [
         part for part in midi.instruments if part.notes and not part.is_drum
@@ -611,7 +629,10 @@ def _read_midi(
                 "melody with one note at a time"
             )
         start = max(note.start, notes[-1].offset) if notes else note.start
-        notes.append(Note(float(start), float(note.end), note.pitch))
+        velocity = None if note.velocity == MIDI_VELOCITY else note.velocity
+        notes.append(
+            Note(float(start), float(note.end), note.pitch, velocity=velocity)
+        )
     if pitch_bend:
         notes = _bent(notes, part)
     return _with_lyrics(notes, [(x.time, x.text) for x in midi.lyrics])
@@ -652,61 +673,132 @@ def _parse_midi(data: bytes):
 
 
 def _bent(notes: list[Note], part) -> list[Note]:
-    """Add the bend that holds at each note's onset."""
+    """Add the bend that splits each note's time into halves above and below.
+
+    One bend per note counts fully, and a glide into the note or a vibrato
+    does not spoil its pitch.
+    """
     bends = sorted(part.pitch_bends, key=lambda bend: bend.time)
     times = [bend.time for bend in bends]
     ranges = [c.value for c in part.control_changes if c.number == 6]
     semitones = (ranges[-1] if ranges else BEND_RANGE) / 8192
     bent = []
     for note in notes:
-        index = bisect_right(times, note.onset + 1e-6)
-        bend = bends[index - 1].pitch * semitones if index else 0.0
+        first = bisect_right(times, note.onset + 1e-6)
+        last = max(bisect_right(times, note.offset - 1e-6), first)
+        values = [bend.pitch for bend in bends[max(first - 1, 0) : last]]
+        if not first:  # before the first bend of the file there is none
+            values.insert(0, 0)
+        edges = np.array([note.onset, *times[first:last], note.offset])
+        order = np.argsort(values, kind="stable")
+        shares = np.cumsum(np.diff(edges)[order])
+        middle = np.searchsorted(shares, shares[-1] / 2)
+        bend = values[order[middle]] * semitones
         bent.append(replace(note, midi=note.midi + bend))
     return bent
 
 
 def _write_midi(
-    notes: NoteSequence, path: Path, pitch_bend: bool = False
+    notes: NoteSequence,
+    path: Path,
+    pitch_bend: bool = False,
+    contour: F0Contour | None = None,
+    tempo: float = MIDI_QPM,
 ) -> None:
-    """One track at 120 quarter notes per minute.
+    """One track at a constant tempo.
 
-    A tick is 0.52 ms (songs of more than 87 minutes: twice that, and so on).
-    A shorter note becomes one tick long. Fractional pitches are rounded, or
-    written as a bend of at most half a semitone before each note.
+    At 120 quarter notes per minute a tick is 0.52 ms (songs of more than 87
+    minutes: twice that, and so on). A shorter note becomes one tick long.
+    Fractional pitches are rounded, or written as a bend of at most half a
+    semitone before each note. With a contour the bends follow it, see
+    `_bends`.
     """
     pretty_midi = _library("pretty_midi", "pretty_midi")
+    if not MIN_TEMPO <= tempo <= MAX_TEMPO:
+        raise OutputError(
+            f"tempo {tempo:g} is outside {MIN_TEMPO:g} to {MAX_TEMPO:g} "
+            "quarter notes per minute"
+        )
+    # The file counts whole microseconds per quarter note.
+    quarter_us = round(60e6 / tempo)
+    tempo = 60e6 / quarter_us
     resolution = MIDI_RESOLUTION
-    while notes.end * resolution * MIDI_QPM / 60 >= MIDI_MAX_TICKS - 1:
+    while notes.end * resolution * tempo / 60 >= MIDI_MAX_TICKS - 1:
         resolution //= 2
         if not resolution:
             raise OutputError(
                 f"a melody of {notes.end:g} s is too long for MIDI: cut it"
             )
-    rate = resolution * MIDI_QPM / 60
+    rate = resolution * tempo / 60
     midi = pretty_midi.PrettyMIDI(
-        resolution=resolution, initial_tempo=MIDI_QPM, charset="utf-8"
+        resolution=resolution,
+        # Its writer cuts off fractions: a thousandth more keeps it from
+        # falling one below.
+        initial_tempo=60e6 / (quarter_us + 1e-3),
+        charset="utf-8",
     )
     part = pretty_midi.Instrument(VOICE_PROGRAM, name="Voice")
     midi.instruments.append(part)
-    if pitch_bend:
-        # Registered parameter 0 is the bend range.
-        for number, value in ((101, 0), (100, 0), (6, int(BEND_RANGE))):
+    placed = list(_on_grid(notes, rate))
+    bends = {}
+    if contour is not None:
+        bends = _bends(placed, rate, contour)
+    elif pitch_bend:
+        bends = {
+            start: note.midi - _semitone(note.midi) for start, _, note in placed
+        }
+    if pitch_bend or contour is not None:
+        # Registered parameter 0 is the bend range. What lies on one tick is
+        # written by number, and the value must come last.
+        for number, value, tick in ((101, 0, 0), (100, 0, 0), (6, 2, 1)):
             part.control_changes.append(
-                pretty_midi.ControlChange(number, value, 0.0)
+                pretty_midi.ControlChange(number, value, tick / rate)
             )
-    for start, stop, note in _on_grid(notes, rate):
-        pitch = _semitone(note.midi)
+    for tick, bend in bends.items():
+        bend = min(max(round(bend / BEND_RANGE * 8192), -8192), 8191)
+        part.pitch_bends.append(pretty_midi.PitchBend(bend, tick / rate))
+    for start, stop, note in placed:
         part.notes.append(
-            pretty_midi.Note(100, pitch, start / rate, stop / rate)
+            pretty_midi.Note(
+                note.velocity or MIDI_VELOCITY,
+                _semitone(note.midi),
+                start / rate,
+                stop / rate,
+            )
         )
-        if pitch_bend:
-            bend = round((note.midi - pitch) / BEND_RANGE * 8192)
-            part.pitch_bends.append(pretty_midi.PitchBend(bend, start / rate))
         if _clean(note.lyric):
             midi.lyrics.append(
                 pretty_midi.Lyric(_clean(note.lyric), start / rate)
             )
     midi.write(str(path))
+
+
+def _bends(placed, rate: float, contour: F0Contour) -> dict[int, float]:
+    """Bends that follow a contour inside notes, in semitones by tick.
+
+    Every frame of 20 ms has the pitch of its centre. A note starts with the
+    bend of its first voiced frame and keeps the last one where it is unvoiced;
+    without any voiced frame it has its own pitch. Bends are counted from the
+    note's semitone and change at the borders of frames, if by more than 2
+    cents. Where no note follows at once, the bend returns to 0.
+    """
+    end = placed[-1][2].offset if placed else 0.0
+    centres = frame_centres(n_frames(end) + 1)
+    pitches = np.nan_to_num(contour.at(centres))
+    bends: dict[int, float] = {}
+    for start, stop, note in placed:
+        semitone = _semitone(note.midi)
+        first, last = np.searchsorted(centres, (note.onset, note.offset))
+        voiced = first + np.flatnonzero(pitches[first:last])
+        values = np.clip(pitches[voiced] - semitone, -BEND_RANGE, BEND_RANGE)
+        ticks = np.rint((centres[voiced] - FRAME_S / 2) * rate)
+        current = values[0] if len(values) else note.midi - semitone
+        bends[start] = float(current)
+        for tick, value in zip(ticks.tolist(), values.tolist(), strict=True):
+            if abs(value - current) > BEND_STEP and start < tick < stop:
+                bends[int(tick)] = current = value
+        bends[stop] = 0.0
+    return bends
 
 
 # ---------------------------------------------------------------- MusicXML
@@ -789,13 +881,18 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def _write_musicxml(
-    notes: NoteSequence, path: Path, tempo: float = 120.0, grid: int = 8
+    notes: NoteSequence,
+    path: Path,
+    tempo: float = MIDI_QPM,
+    grid: int = 8,
+    first_beat_s: float = 0.0,
 ) -> None:
     """Write a score at a constant tempo, with times on a grid.
 
     `grid` steps per quarter note: 8 (the default) at tempo 120 is a step of
     62.5 ms, so times move by up to 31 ms. Give the song's tempo for a score
-    that reads well. Pitches are rounded to semitones.
+    that reads well. A first beat after 0 s moves all notes so that a bar
+    begins there. Pitches are rounded to semitones.
     """
     music21 = _library("music21", "music21", "musicxml")
     if not (tempo > 0 and int(grid) == grid and grid > 0):
@@ -803,6 +900,7 @@ def _write_musicxml(
             f"tempo {tempo} and grid {grid} must both be above 0, the grid a "
             "whole number"
         )
+    notes = notes.shift(-first_beat_s % (4 * 60 / tempo))
     lowest = min((_semitone(note.midi) for note in notes), default=127)
     if lowest < MUSICXML_LOWEST:
         raise OutputError(

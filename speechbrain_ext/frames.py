@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from speechbrain_ext.errors import ConfigError
-from speechbrain_ext.notes import Note, NoteSequence
+from speechbrain_ext.notes import MIDI_MAX, MIDI_MIN, Note, NoteSequence
 
 FRAME_RATE = 50
 FRAME_S = 1 / FRAME_RATE
@@ -175,6 +175,10 @@ class FramePosteriors:
     voiced : np.ndarray (frames,) of bool, optional
         False where "no pitch" is the likeliest class of a pitch part: such a
         frame has no vote in `decode_published`. Default: all have one.
+    voicing : np.ndarray (frames,), optional
+        Probability that the voice has a pitch. Default: not known.
+    f0 : np.ndarray (frames,), optional
+        Pitch of the voice as a MIDI number, if it has one. Default: not known.
     """
 
     onset: np.ndarray
@@ -182,6 +186,8 @@ class FramePosteriors:
     pitch: np.ndarray
     low: int = 0
     voiced: np.ndarray | None = None
+    voicing: np.ndarray | None = None
+    f0: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.onset)
@@ -298,6 +304,42 @@ def label(
     return FrameTargets(onset, silence, pitch)
 
 
+def label_from_f0(f0: np.ndarray) -> FrameTargets:
+    """What the fundamental frequency alone says about notes.
+
+    Frames in the middle of long unvoiced stretches are silent and frames in
+    the middle of long voiced ones are not; about all else it says nothing.
+
+    Arguments
+    ---------
+    f0 : np.ndarray (frames,)
+        MIDI numbers, 0 where unvoiced, NaN where unknown.
+
+    Returns
+    -------
+    FrameTargets
+        Onsets are NaN and pitches -100 (unknown); the silence is known 60 ms
+        inside of stretches of 200 ms or more, else NaN.
+
+    Example
+    -------
+    >>> f0 = np.repeat([60.0, 0.0], [12, 3])
+    >>> label_from_f0(f0).silence[[2, 3, 8, 9, 13]].tolist()
+    [nan, 0.0, 0.0, nan, nan]
+    """
+    silence = np.full(len(f0), np.nan, dtype=np.float32)
+    for value, state in ((1.0, f0 == 0), (0.0, f0 > 0)):
+        edges = np.flatnonzero(np.diff(np.pad(state.astype(np.int8), 1)))
+        for start, stop in zip(edges[::2], edges[1::2], strict=True):
+            if stop - start >= 10:
+                silence[start + 3 : stop - 3] = value
+    return FrameTargets(
+        np.full(len(f0), np.nan, dtype=np.float32),
+        silence,
+        np.full(len(f0), -100, dtype=np.int64),
+    )
+
+
 def onset_peaks(onset: np.ndarray, threshold: float) -> np.ndarray:
     """Frames where a note starts.
 
@@ -374,6 +416,8 @@ def decode(
     min_duration_s: float = 0.04,
     max_gap_s: float = 0.0,
     rescue_s: float | None = 0.16,
+    sustain_s: float = 0.0,
+    pitch: str = "semitone",
 ) -> NoteSequence:
     """Melody of frame posteriors.
 
@@ -399,11 +443,18 @@ def decode(
     rescue_s : float, optional
         Singing without onset gives a note from this length on; None: never.
         Default: 0.16 s.
+    sustain_s : float
+        A note goes on for up to this long after its end as long as the voice
+        has a pitch (`FramePosteriors.voicing` of a half or more). Default: 0 s.
+    pitch : str
+        "semitone" (default): whole MIDI numbers. "continuous": the median of
+        `FramePosteriors.f0` over the voiced frames of the note that are less
+        than a semitone away from that number, at most 49 cents away from it.
 
     Returns
     -------
     NoteSequence
-        Integer pitches. `Note.confidence` is the geometric mean of the onset
+        `Note.confidence` is the geometric mean of the onset
         probability and the mean probability of singing in the note.
 
     Example
@@ -430,6 +481,10 @@ def decode(
     quiet = np.append(np.flatnonzero(silent), count)
     ends = quiet[np.searchsorted(quiet, starts, side="right")]
     following = np.append(starts[1:], count)
+    if sustain_s > 0 and posteriors.voicing is not None:
+        unvoiced = np.append(np.flatnonzero(posteriors.voicing < 0.5), count)
+        stops = unvoiced[np.searchsorted(unvoiced, ends)]
+        ends = np.minimum(stops, ends + int(round(sustain_s * FRAME_RATE)))
     touching = ends >= following
     ends = np.minimum(ends, following)
 
@@ -440,12 +495,14 @@ def decode(
     offsets[inner_touch] = np.append(onsets[1:], 0.0)[inner_touch]
 
     sums = _segment_sums(posteriors.pitch, starts, ends)
-    midi = posteriors.low + np.argmax(sums, axis=1)
+    midi = posteriors.low + np.argmax(sums, axis=1).astype(np.float64)
+    if pitch == "continuous" and posteriors.f0 is not None:
+        midi = _sung_pitches(posteriors, starts, ends, midi)
     singing = _segment_sums(1.0 - posteriors.silence[:, None], starts, ends)
     singing = np.clip(singing[:, 0] / (ends - starts), 0.0, 1.0)
     confidence = np.sqrt(np.clip(posteriors.onset[starts], 0, 1) * singing)
     return NoteSequence(
-        Note(float(on), float(off), int(m), confidence=round(float(c), 4))
+        Note(float(on), float(off), float(m), confidence=round(float(c), 4))
         for on, off, m, c in zip(onsets, offsets, midi, confidence, strict=True)
         if off - on >= min_duration_s - 1e-9 and off > on
     )
@@ -480,6 +537,21 @@ def _interleaved(starts, ends):
     return np.stack([starts, ends], axis=1).reshape(-1)
 
 
+def _sung_pitches(posteriors, starts, ends, semitones):
+    """Median pitch of the voiced frames of each note, near its semitone."""
+    sung = semitones.copy()
+    voiced = np.ones(len(posteriors), dtype=bool)
+    if posteriors.voicing is not None:
+        voiced = posteriors.voicing >= 0.5
+    for k, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        f0 = posteriors.f0[start:end][voiced[start:end]]
+        near = f0[np.abs(f0 - semitones[k]) < 1]
+        if len(near):
+            sung[k] = round(float(np.median(near)), 2)
+    sung = np.clip(sung, semitones - 0.49, semitones + 0.49)
+    return np.clip(sung, MIDI_MIN, MIDI_MAX)
+
+
 def _segment_sums(values, starts, ends):
     """Sum of rows [start, end) of each segment, (segments, columns)."""
     pairs = _interleaved(starts, ends)
@@ -493,7 +565,8 @@ class NoteDecoder:
 
     Arguments
     ---------
-    onset_threshold, silence_threshold, min_duration_s, max_gap_s, rescue_s
+    onset_threshold, silence_threshold, min_duration_s, max_gap_s, rescue_s, \
+sustain_s, pitch
         See `decode`.
     method : str
         "peaks" (`decode`, default) or "published" (`decode_published`, which
@@ -517,6 +590,8 @@ class NoteDecoder:
     min_duration_s: float = 0.04
     max_gap_s: float = 0.0
     rescue_s: float | None = 0.16
+    sustain_s: float = 0.0
+    pitch: str = "semitone"
     method: str = "peaks"
 
     def __post_init__(self):
@@ -526,12 +601,17 @@ class NoteDecoder:
                 raise ConfigError(
                     f"{name} is {value:g}: choose a probability between 0 and 1"
                 )
-        for name in ("min_duration_s", "max_gap_s", "rescue_s"):
+        for name in ("min_duration_s", "max_gap_s", "rescue_s", "sustain_s"):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ConfigError(
                     f"{name} is {value:g} s: durations are 0 s or more"
                 )
+        if self.pitch not in ("semitone", "continuous"):
+            raise ConfigError(
+                f"pitch {self.pitch!r} is unknown: choose semitone or "
+                "continuous"
+            )
         if self.method not in ("peaks", "published"):
             raise ConfigError(
                 f"decoding method {self.method!r} is unknown: choose peaks "

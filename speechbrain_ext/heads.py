@@ -4,11 +4,46 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from speechbrain_ext.encoders.spectral import BINS_PER_SEMITONE
 from speechbrain_ext.errors import ConfigError
 from speechbrain_ext.frames import UNVOICED, FramePosteriors
 
 # Target of frames that say nothing about pitch, as in torch's cross-entropy.
 IGNORED = -100
+
+
+def mismatch(encoder, head):
+    """What keeps a head from working on an encoder's output.
+
+    Arguments
+    ---------
+    encoder, head : torch.nn.Module
+
+    Returns
+    -------
+    str or None
+        One line with the two numbers; None if they fit.
+
+    Example
+    -------
+    >>> from speechbrain_ext.encoders.spectral import HarmonicEncoder
+    >>> mismatch(HarmonicEncoder(low=36), MelodyHead(492, low=33))
+    'the low of the encoder is 36 but that of the head is 33'
+    """
+    if encoder.output_size != head.input_size:
+        return (
+            f"the encoder gives {encoder.output_size} channels but the head "
+            f"takes {head.input_size}"
+        )
+    if isinstance(head, MelodyHead):
+        for name in ("low", "n_pitches"):
+            theirs, own = getattr(encoder, name, None), getattr(head, name)
+            if theirs != own:
+                return (
+                    f"the {name} of the encoder is {theirs} but that of the "
+                    f"head is {own}"
+                )
+    return None
 
 
 class NoteHead(nn.Module):
@@ -64,6 +99,7 @@ class NoteHead(nn.Module):
         )
         self.sizes = sizes
         self.output_size = 2 + sum(sizes)
+        self.input_size = input_size
         self.linear = nn.Linear(input_size, self.output_size)
 
     def forward(self, feats):
@@ -154,4 +190,176 @@ class NoteHead(nn.Module):
             pitch.numpy(),
             self.low,
             torch.stack(said).all(0).numpy(),
+        )
+
+
+class MelodyHead(nn.Module):
+    """Notes and the fundamental frequency, with an encoder's evidence.
+
+    A linear layer on the encoder's context, to whose pitch parts the evidence
+    that `encoders.spectral.HarmonicEncoder` gives for each pitch is added,
+    scaled by learned factors.
+
+    Arguments
+    ---------
+    input_size : int
+        Channels of the features: context, then evidence, 5 channels for each
+        semitone.
+    low : int
+        Lowest MIDI number the head knows. Default: 33 (A1, 55 Hz).
+    n_pitches : int
+        Number of semitones from there on. Default: 60, up to 92 (G#6).
+
+    Raises
+    ------
+    ConfigError
+        If the evidence leaves no room for context.
+
+    Example
+    -------
+    >>> head = MelodyHead(492)
+    >>> head(torch.zeros(2, 250, 492)).shape
+    torch.Size([2, 250, 243])
+    """
+
+    def __init__(self, input_size, low=33, n_pitches=60):
+        super().__init__()
+        self.low = low
+        self.n_pitches = n_pitches
+        self.n_bins = BINS_PER_SEMITONE * n_pitches
+        evidence = self.n_bins + 2 * n_pitches
+        if input_size <= evidence:
+            raise ConfigError(
+                f"input_size is {input_size} but the evidence for {n_pitches} "
+                f"semitones takes {evidence}: take the output_size of a "
+                "HarmonicEncoder"
+            )
+        self.input_size = input_size
+        self.sizes = [1, 1, n_pitches, 1, self.n_bins]
+        self.output_size = sum(self.sizes)
+        self.linear = nn.Linear(input_size - evidence, self.output_size)
+        self.note_scale = nn.Parameter(torch.ones(2))
+        self.frame_scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, feats):
+        """Logits of all parts.
+
+        Arguments
+        ---------
+        feats : torch.Tensor (batch, frames, input_size)
+
+        Returns
+        -------
+        torch.Tensor (batch, frames, output_size)
+            Onset, silence, semitone of the note, voicing, and pitch of the
+            frame in thirds of a semitone.
+        """
+        context = self.linear.in_features
+        frame, note = feats[..., context:].split(
+            [self.n_bins, 2 * self.n_pitches], dim=-1
+        )
+        note = note.unflatten(-1, (2, self.n_pitches))
+        onset, silence, pitch, voicing, contour = self.linear(
+            feats[..., :context]
+        ).split(self.sizes, dim=-1)
+        pitch = pitch + (note * self.note_scale[:, None]).sum(-2)
+        contour = contour + self.frame_scale * frame
+        return torch.cat([onset, silence, pitch, voicing, contour], dim=-1)
+
+    def split(self, logits):
+        """Parts of the logits that describe notes.
+
+        Arguments
+        ---------
+        logits : torch.Tensor (..., output_size)
+
+        Returns
+        -------
+        onset : torch.Tensor (...)
+        silence : torch.Tensor (...)
+        pitch : list of torch.Tensor (..., n_pitches)
+            One tensor.
+        """
+        onset, silence, pitch, _, _ = logits.split(self.sizes, dim=-1)
+        return onset.squeeze(-1), silence.squeeze(-1), [pitch]
+
+    def contour(self, logits):
+        """Parts of the logits that describe the fundamental frequency.
+
+        Arguments
+        ---------
+        logits : torch.Tensor (..., output_size)
+
+        Returns
+        -------
+        voicing : torch.Tensor (...)
+        contour : torch.Tensor (..., 3 * n_pitches)
+            The centre of bin j is `low + (j - 1) / 3` as a MIDI number.
+        """
+        _, _, _, voicing, contour = logits.split(self.sizes, dim=-1)
+        return voicing.squeeze(-1), contour
+
+    def bins(self, f0):
+        """Positions of pitches on the axis of the contour.
+
+        Arguments
+        ---------
+        f0 : torch.Tensor (...)
+            MIDI numbers.
+
+        Returns
+        -------
+        torch.Tensor (...)
+            Whole at the centre of a bin.
+        """
+        return (f0 - self.low) * BINS_PER_SEMITONE + BINS_PER_SEMITONE // 2
+
+    def classes(self, pitch):
+        """Class targets of the semitone part.
+
+        Arguments
+        ---------
+        pitch : torch.Tensor (...) int64
+            MIDI numbers, -1 in silence (`frames.FrameTargets.pitch`).
+
+        Returns
+        -------
+        list of torch.Tensor (...) int64
+            One tensor; -100, which a cross-entropy skips, in silence and
+            where the pitch lies outside the range of the head.
+        """
+        relative = pitch - self.low
+        outside = (relative < 0) | (relative >= self.n_pitches)
+        return [relative.masked_fill(outside, IGNORED)]
+
+    def posteriors(self, logits) -> FramePosteriors:
+        """Probabilities for the decoder.
+
+        Arguments
+        ---------
+        logits : torch.Tensor (frames, output_size)
+            Of one recording.
+
+        Returns
+        -------
+        FramePosteriors
+            Float32 arrays, `voicing` and `f0` among them. The frequency is
+            the mean of the highest bin and its two neighbours on each side,
+            weighted with their probabilities.
+        """
+        logits = logits.detach().float().cpu()
+        onset, silence, (pitch,) = self.split(logits)
+        voicing, contour = self.contour(logits)
+        nearby = contour.argmax(-1, keepdim=True) + torch.arange(-2, 3)
+        inside = (nearby >= 0) & (nearby < self.n_bins)
+        weights = contour.gather(-1, nearby.clamp(0, self.n_bins - 1))
+        weights = weights.masked_fill(~inside, -torch.inf).softmax(-1)
+        at = (weights * nearby).sum(-1) - BINS_PER_SEMITONE // 2
+        return FramePosteriors(
+            torch.sigmoid(onset).numpy(),
+            torch.sigmoid(silence).numpy(),
+            functional.log_softmax(pitch, -1).numpy(),
+            self.low,
+            voicing=torch.sigmoid(voicing).numpy(),
+            f0=(self.low + at / BINS_PER_SEMITONE).numpy(),
         )

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
+from operator import index
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from speechbrain_ext.errors import NoteError
 
 MIDI_MIN = 0.0
 MIDI_MAX = 127.0
+VELOCITY_MIN, VELOCITY_MAX = 1, 127
 
 # Offsets and onsets written with six decimals may cross by rounding.
 OVERLAP_TOLERANCE_S = 1e-6
@@ -91,12 +93,14 @@ class Note:
         Syllable sung on the note.
     confidence : float, optional
         How sure the transcriber is, in [0, 1].
+    velocity : int, optional
+        How loud the note is, as MIDI counts it, in [1, 127].
 
     Raises
     ------
     NoteError
         If a value is not finite, negative, out of range or if the offset does
-        not lie after the onset.
+        not lie after the onset, or the velocity is no whole number.
 
     Example
     -------
@@ -113,6 +117,7 @@ onset 1 s: correct the annotation
     midi: float
     lyric: str | None = None
     confidence: float | None = None
+    velocity: int | None = None
 
     def __post_init__(self):
         for name in ("onset", "offset", "midi"):
@@ -156,6 +161,21 @@ onset 1 s: correct the annotation
             raise NoteError(
                 f"note confidence {self.confidence:g} is outside 0 to 1"
             )
+        if self.velocity is not None:
+            try:
+                if isinstance(self.velocity, bool):
+                    raise TypeError
+                velocity = index(self.velocity)
+            except TypeError:
+                raise NoteError(
+                    f"note velocity {self.velocity!r} is not a whole number"
+                ) from None
+            if not VELOCITY_MIN <= velocity <= VELOCITY_MAX:
+                raise NoteError(
+                    f"note velocity {velocity} is outside {VELOCITY_MIN} to "
+                    f"{VELOCITY_MAX}"
+                )
+            object.__setattr__(self, "velocity", velocity)
 
     @property
     def duration(self) -> float:

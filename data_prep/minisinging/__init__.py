@@ -10,13 +10,16 @@
 | `room` | reverberation, microphone, noise |
 | `clip` | all of them together: `render_clip`, `render_song` |
 | `training` | an endless stream of training clips |
-| `corpus` | folders in the layouts of real corpora |
+| `corpus` | folders in the layouts of real corpora, and in its own |
+
+`native` turns the latter into manifests.
 """
 
 from data_prep.minisinging.clip import Clip, render_clip, render_song
 from data_prep.minisinging.corpus import (
     LAYOUTS,
     as_ismir2014,
+    as_minisinging,
     as_mir_st500,
     as_n20emv2,
     as_tonas,
@@ -27,6 +30,7 @@ __all__ = [
     "LAYOUTS",
     "Clip",
     "as_ismir2014",
+    "as_minisinging",
     "as_mir_st500",
     "as_n20emv2",
     "as_tonas",

@@ -19,17 +19,19 @@ from data_prep.minisinging.singer import draw_singer
 from data_prep.minisinging.training import separate_badly
 from speechbrain_ext.audio import write_audio
 from speechbrain_ext.errors import ConfigError, OutputError
+from speechbrain_ext.f0 import F0Contour, write_f0
 from speechbrain_ext.files import atomic_folder
-from speechbrain_ext.formats import write_mir_st500
+from speechbrain_ext.formats import write_mir_st500, write_notes
 from speechbrain_ext.notes import midi_to_hz
 
 MARKER = "minisinging.json"
 
 # Raise it when the same seed gives other sounds than before.
-VERSION = 1
+VERSION = 2
 
 _SPLITS = {"train": 0, "valid": 1, "test": 2}
 _SINGER, _LENGTH, _SEPARATION = 15485863, 32452843, 49979687
+_MANNER = 67867967
 
 
 # ------------------------------------------------------------------ writers
@@ -135,6 +137,87 @@ def as_mir_st500(
 
     return _write(
         folder, options, _mir_st500_song, songs, finish, n_jobs, progress
+    )
+
+
+def as_minisinging(
+    folder,
+    n_train=20,
+    n_valid=2,
+    n_test=5,
+    song_s=20.0,
+    seed=0,
+    accompaniment_db=(-3.0, 12.0),
+    flamenco=0.1,
+    sample_rate=16000,
+    n_jobs=1,
+    progress=True,
+) -> Path:
+    """Write songs with everything that is known about them.
+
+    ::
+
+        <split>/<song>/voice.wav  accompaniment.wav    add up to the mixture
+        <split>/<song>/notes.csv    onset_s, offset_s, midi, lyric
+        <split>/<song>/f0.csv       time_s, f0_hz: 10 ms, 0 = unvoiced
+        <split>/<song>/words.csv  phones.csv    start_s, stop_s, name
+
+    There is no background noise: it is for the user to add. Every song has
+    its own singer.
+
+    Arguments
+    ---------
+    folder : str or Path
+        As in `as_mir_st500`.
+    n_train, n_valid, n_test : int, optional
+        Number of songs; default: 20, 2 and 5.
+    song_s : float or (float, float), optional
+        Length of the songs in seconds; default: 20.
+    seed : int, optional
+        Default: 0.
+    accompaniment_db : float or (float, float), optional
+        Level of the voice above the band; default: -3 to 12 dB.
+    flamenco : float, optional
+        Share of songs in the manner of flamenco (`draw_score`). Default: 0.1.
+    sample_rate, n_jobs, progress
+        As in `as_mir_st500`.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ConfigError
+        If a number is out of range.
+    OutputError
+        If the folder holds something else or cannot be written.
+    """
+    counts = {"train": n_train, "valid": n_valid, "test": n_test}
+    for split, n in counts.items():
+        _check_count(f"n_{split}", n)
+    _check_length(song_s, 2)
+    if not 0 <= flamenco <= 1:
+        raise ConfigError(
+            f"flamenco is {flamenco}: it is a share of the songs, 0 to 1"
+        )
+    options = {
+        "layout": "minisinging",
+        **{f"n_{split}": n for split, n in counts.items()},
+        "song_s": song_s,
+        "seed": seed,
+        "accompaniment_db": accompaniment_db,
+        "flamenco": flamenco,
+        "sample_rate": sample_rate,
+    }
+    songs = [
+        {"split": split, "song": f"{split}{k + 1}", "number": k}
+        for split, n in counts.items()
+        for k in range(n)
+    ]
+    return _write(
+        folder, options, _minisinging_song, songs, _nothing, n_jobs, progress
     )
 
 
@@ -399,6 +482,7 @@ def as_ismir2014(
 
 
 LAYOUTS = {
+    "minisinging": as_minisinging,
     "mir_st500": as_mir_st500,
     "n20emv2": as_n20emv2,
     "tonas": as_tonas,
@@ -423,6 +507,35 @@ def _mir_st500_song(target, song, options):
     for name, stem in clip.stems.items():
         write_audio(place / "stems" / f"{name}.wav", stem, rate)
     return clip.notes
+
+
+def _minisinging_song(target, song, options):
+    rng = np.random.default_rng([*_song_seed(song, options), _MANNER])
+    manner = "flamenco" if rng.uniform() < options["flamenco"] else "song"
+    clip = _render(
+        song,
+        options,
+        accompaniment_db=options["accompaniment_db"],
+        noise_db=False,
+        manner=manner,
+    )
+    place = target / song["split"] / song["song"]
+    place.mkdir(parents=True)
+    write_audio(place / "voice.wav", clip.voice, clip.sample_rate)
+    write_audio(
+        place / "accompaniment.wav", clip.accompaniment, clip.sample_rate
+    )
+    write_notes(clip.notes, place / "notes.csv")
+    times = (np.arange(len(clip.f0)) + 0.5) * F0_HOP_S
+    write_f0(F0Contour(times, clip.f0), place / "f0.csv")
+    for name in ("words", "phones"):
+        lines = [
+            f"{start:.4f},{stop:.4f},{text}\n"
+            for start, stop, text in getattr(clip, name)
+        ]
+        _write_text(
+            place / f"{name}.csv", "".join(["start_s,stop_s,name\n", *lines])
+        )
 
 
 def _n20emv2_song(target, song, options):

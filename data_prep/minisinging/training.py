@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import fft as sfft
 
 from data_prep.minisinging.clip import Clip, render_clip
 from speechbrain_ext.errors import ConfigError
+from speechbrain_ext.mixing.effects import imperfect_separation
 from speechbrain_ext.notes import NoteSequence
 
 # What the listener gets, and how often.
@@ -18,60 +18,25 @@ DOMAINS = {
     "instrumental": 0.05,
 }
 
-_STFT = 1024
-_HOP = 256
-
 
 def separate_badly(clip: Clip, rng) -> np.ndarray:
-    """Voice as a music source separator leaves it.
-
-    A soft mask in the time-frequency plane, computed from the true voice and
-    accompaniment and then made wrong: raised to a power, smeared in time and
-    held above a floor, so that residues of the band are left and parts of
-    the voice are missing.
+    """Voice of a clip as a music source separator leaves it.
 
     Arguments
     ---------
     clip : Clip
-        With an accompaniment.
+        With an accompaniment. A separator cannot tell the singer from the
+        backing singer, so both count as the voice.
     rng : np.random.Generator
         Source of randomness.
 
     Returns
     -------
     np.ndarray (samples,)
-        float32.
+        float32, see `speechbrain_ext.mixing.effects.imperfect_separation`.
     """
-    n = len(clip.mix)
-    frames = -(-n // _HOP) + 3
-    window = np.sqrt(np.hanning(_STFT + 1)[:-1]).astype(np.float32)
-
-    def analyse(wav):
-        padded = np.zeros((frames - 1) * _HOP + _STFT, dtype=np.float32)
-        padded[_STFT - _HOP : _STFT - _HOP + n] = wav
-        view = np.lib.stride_tricks.sliding_window_view(padded, _STFT)
-        return sfft.rfft(view[::_HOP] * window, axis=1)
-
-    mix = analyse(clip.mix)
-    # A separator cannot tell the singer from the backing singer.
     sung = clip.voice + clip.stems.get("backing", np.float32(0))
-    voice = np.abs(analyse(sung))
-    power = np.float32(rng.uniform(0.8, 2.0))
-    bias = np.float32(10 ** (rng.uniform(-6, 12) / 20))
-    own = (bias * voice) ** power
-    mask = own / (own + np.abs(mix - voice) ** power + 1e-9)
-    if rng.uniform() < 0.5:
-        slow = np.float32(rng.uniform(0.2, 0.6))
-        mask[1:] = (1 - slow) * mask[1:] + slow * mask[:-1]
-    floor = np.float32(10 ** (rng.uniform(-45, -12) / 20))
-    mask = floor + (1 - floor) * mask
-    parts = sfft.irfft(mix * mask, _STFT, axis=1) * window
-    parts = parts.reshape(frames, 4, _HOP)
-    out = np.zeros((frames + 3, _HOP), dtype=np.float32)
-    for k in range(4):
-        out[k : k + frames] += parts[:, k]
-    wav = 0.5 * out.ravel()[_STFT - _HOP :][:n]
-    return np.ascontiguousarray(wav, dtype=np.float32)
+    return imperfect_separation(sung, clip.mix - sung, rng)
 
 
 def training_clip(

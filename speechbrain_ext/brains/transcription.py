@@ -28,7 +28,8 @@ from speechbrain_ext.errors import ConfigError, ManifestError, ModelError
 from speechbrain_ext.files import atomic_path
 from speechbrain_ext.formats import write_notes
 from speechbrain_ext.frames import FramePosteriors, NoteDecoder
-from speechbrain_ext.losses import note_losses
+from speechbrain_ext.heads import mismatch
+from speechbrain_ext.losses import contour_losses, note_losses
 from speechbrain_ext.metrics.notes import NoteStats, evaluate_notes
 
 TARGETS = ("onset", "silence", "pitch")
@@ -350,6 +351,9 @@ class TranscriptionBrain(sb.Brain):
         terms = note_losses(
             head, logits, targets, mask, self.hparams.onset_positive_weight
         )
+        if hasattr(head, "contour"):
+            f0 = batch.f0_target.data[:, :count]
+            terms.update(contour_losses(head, logits, f0, mask))
         unknown = set(self.hparams.loss_weights) - set(terms)
         if unknown:
             raise ConfigError(
@@ -710,12 +714,9 @@ def run_transcription(hparams, run_opts, train, valid, tests):
         with `--debug`, its folder `debug` does.
     """
     output = Path(hparams["output_folder"])
-    size = hparams["encoder"].output_size
-    if size != hparams["head"].linear.in_features:
-        raise ConfigError(
-            f"the encoder gives {size} channels but the head takes "
-            f"{hparams['head'].linear.in_features}: set encoder_size to {size}"
-        )
+    fault = mismatch(hparams["encoder"], hparams["head"])
+    if fault:
+        raise ConfigError(f"{fault}: set the head to what the encoder has")
     context = hparams["context_s"]
     if context is None:
         context = hparams["encoder"].context_s

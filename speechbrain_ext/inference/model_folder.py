@@ -38,9 +38,11 @@ CARD = "README.md"
 # any of it is built.
 ALLOWED_CLASSES = frozenset(
     {
+        "speechbrain_ext.encoders.spectral.HarmonicEncoder",
         "speechbrain_ext.encoders.spectral.SpectralEncoder",
         "speechbrain_ext.encoders.ssl.SSLEncoder",
         "speechbrain_ext.encoders.ssl.WhisperEncoder",
+        "speechbrain_ext.heads.MelodyHead",
         "speechbrain_ext.heads.NoteHead",
         "speechbrain_ext.frames.NoteDecoder",
     }

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
 from speechbrain_ext import audio
 from speechbrain_ext.errors import AudioError, ConfigError, ModelError
-from speechbrain_ext.frames import FRAME_RATE
+from speechbrain_ext.f0 import F0Contour
+from speechbrain_ext.frames import FRAME_RATE, FramePosteriors
+from speechbrain_ext.heads import mismatch
+from speechbrain_ext.inference.levels import LevelMeter, with_velocities
 from speechbrain_ext.inference.model_folder import (
     HYPERPARAMS,
     find_model,
@@ -15,6 +21,26 @@ from speechbrain_ext.inference.model_folder import (
 )
 from speechbrain_ext.inference.stitching import stitch_frames
 from speechbrain_ext.notes import NoteSequence
+
+_NO_F0 = (
+    "this model gives no fundamental frequency, which {} needs: use a model "
+    "whose head is a MelodyHead, or go without"
+)
+
+
+class Analysis(NamedTuple):
+    """What is known about each frame of a recording.
+
+    Arguments
+    ---------
+    posteriors : FramePosteriors
+        What the model says.
+    levels : np.ndarray (frames,)
+        Root mean square of the frame, full scale = 1.
+    """
+
+    posteriors: FramePosteriors
+    levels: np.ndarray
 
 
 class Transcriber:
@@ -42,10 +68,12 @@ class Transcriber:
     Raises
     ------
     ModelError
-        If the encoder works at another sample rate or `chunk_s` is not
-        positive.
+        If the encoder works at another sample rate, `chunk_s` is not
+        positive, or the decoder asks for continuous pitch and the head gives
+        no fundamental frequency.
     ConfigError
-        If the device does not exist here.
+        If the device does not exist here, or the decoder asks for continuous
+        pitch and its method knows semitones only.
 
     Example
     -------
@@ -73,11 +101,9 @@ class Transcriber:
                 f"the model works at {sample_rate} Hz but its encoder at "
                 f"{encoder.sample_rate} Hz"
             )
-        if encoder.output_size != head.linear.in_features:
-            raise ModelError(
-                f"the encoder gives {encoder.output_size} channels but the "
-                f"head takes {head.linear.in_features}"
-            )
+        fault = mismatch(encoder, head)
+        if fault:
+            raise ModelError(fault)
         if not chunk_s > 0:
             raise ModelError(f"chunk_s is {chunk_s} s: it must be positive")
         self.device = checked_device(device)
@@ -87,6 +113,13 @@ class Transcriber:
         self.sample_rate = sample_rate
         self.chunk_s = float(chunk_s)
         self.model_name = model_name
+        if getattr(decoder, "pitch", None) == "continuous":
+            if decoder.method == "published":
+                raise ConfigError(
+                    "the decoding method 'published' gives semitones: use "
+                    "pitch semitone or the method peaks"
+                )
+            self.require_f0("continuous pitch")
 
     @classmethod
     def from_hparams(
@@ -112,7 +145,8 @@ class Transcriber:
         Raises
         ------
         ModelError
-            If the folder is missing, incomplete, unreadable or unsafe.
+            If the folder is missing, incomplete, unreadable or unsafe, or its
+            model lacks what an override needs.
         ConfigError
             If an override or the device is unknown.
         """
@@ -142,7 +176,31 @@ class Transcriber:
             device,
         )
 
-    def transcribe_file(self, path, progress=None) -> NoteSequence:
+    @cached_property
+    def has_f0(self) -> bool:
+        """Whether the model gives a fundamental frequency."""
+        logits = np.zeros((1, self.head.output_size), np.float32)
+        return F0Contour.from_posteriors(self.posteriors(logits)) is not None
+
+    def require_f0(self, purpose) -> None:
+        """Refuse a model without fundamental frequency.
+
+        Arguments
+        ---------
+        purpose : str
+            What needs it, for the message.
+
+        Raises
+        ------
+        ModelError
+            If the model gives none.
+        """
+        if not self.has_f0:
+            raise ModelError(_NO_F0.format(purpose))
+
+    def transcribe_file(
+        self, path, progress=None, velocity=False
+    ) -> NoteSequence:
         """Notes of a recording of any length.
 
         Arguments
@@ -151,6 +209,9 @@ class Transcriber:
             Audio file, or video with sound, of any rate and channel count.
         progress : callable, optional
             Called with the seconds done after every chunk.
+        velocity : bool
+            Whether notes get a velocity from the level of the recording, see
+            `levels.with_velocities`. Default: False.
 
         Returns
         -------
@@ -161,9 +222,9 @@ class Transcriber:
         AudioError
             See `audio.stream_audio`.
         """
-        return self.decode(self.logits_file(path, progress))
+        return self._notes(self.analyse_file(path, progress), velocity)
 
-    def transcribe(self, wav, sample_rate) -> NoteSequence:
+    def transcribe(self, wav, sample_rate, velocity=False) -> NoteSequence:
         """Notes of a signal in memory.
 
         Arguments
@@ -172,6 +233,8 @@ class Transcriber:
             Full scale = 1.
         sample_rate : int
             Its rate in hertz.
+        velocity : bool
+            See `transcribe_file`.
 
         Returns
         -------
@@ -182,7 +245,39 @@ class Transcriber:
         AudioError
             If the signal is empty, not finite or has another shape.
         """
-        return self.decode(self.logits(wav, sample_rate))
+        return self._notes(self.analyse(wav, sample_rate), velocity)
+
+    def analyse_file(self, path, progress=None) -> Analysis:
+        """All that `transcribe_file` knows before it decides on notes.
+
+        Arguments
+        ---------
+        path, progress
+            See `transcribe_file`.
+
+        Returns
+        -------
+        Analysis
+        """
+        meter = self._meter()
+        blocks = meter.listen(self._blocks(path))
+        return self._analysis(self._stitched(blocks, progress, path), meter)
+
+    def analyse(self, wav, sample_rate) -> Analysis:
+        """All that `transcribe` knows before it decides on notes.
+
+        Arguments
+        ---------
+        wav, sample_rate
+            See `transcribe`.
+
+        Returns
+        -------
+        Analysis
+        """
+        meter = self._meter()
+        blocks = meter.listen([self._signal(wav, sample_rate)])
+        return self._analysis(self._stitched(blocks), meter)
 
     def logits_file(self, path, progress=None) -> np.ndarray:
         """Output of the head for a recording of any length.
@@ -199,10 +294,7 @@ class Transcriber:
         np.ndarray (frames, outputs), float32
             50 frames per second; memory besides this is bounded.
         """
-        blocks = audio.stream_audio(
-            path, block_s=10.0, sample_rate=self.sample_rate
-        )
-        return self._stitched(blocks, progress, path)
+        return self._stitched(self._blocks(path), progress, path)
 
     def logits(self, wav, sample_rate) -> np.ndarray:
         """Output of the head for a signal in memory.
@@ -216,6 +308,15 @@ class Transcriber:
         -------
         np.ndarray (frames, outputs), float32
         """
+        return self._stitched([self._signal(wav, sample_rate)])
+
+    def _blocks(self, path):
+        return audio.stream_audio(
+            path, block_s=10.0, sample_rate=self.sample_rate
+        )
+
+    def _signal(self, wav, sample_rate):
+        """Check a signal in memory; mono, at the model's rate."""
         if isinstance(wav, torch.Tensor):
             wav = wav.detach().cpu().numpy()
         wav = np.asarray(wav, dtype=np.float32)
@@ -228,9 +329,21 @@ class Transcriber:
             )
         if not np.isfinite(wav).all():
             raise AudioError("the signal has samples that are not finite")
-        return self._stitched(
-            [audio.resample(wav, sample_rate, self.sample_rate)]
-        )
+        return audio.resample(wav, sample_rate, self.sample_rate)
+
+    def _meter(self):
+        return LevelMeter(FRAME_RATE, self.sample_rate)
+
+    def _analysis(self, logits, meter):
+        levels = meter.levels()
+        assert len(levels) == len(logits), "the stream is read to its end"
+        return Analysis(self.posteriors(logits), levels)
+
+    def _notes(self, analysis, velocity):
+        notes = self.decoder(analysis.posteriors)
+        if velocity:
+            notes = with_velocities(notes, analysis.levels)
+        return notes
 
     def decode(self, logits) -> NoteSequence:
         """Notes of the head's output.
@@ -259,6 +372,29 @@ class Transcriber:
         speechbrain_ext.frames.FramePosteriors
         """
         return self.head.posteriors(torch.from_numpy(logits))
+
+    def f0(self, posteriors) -> F0Contour:
+        """Fundamental frequency of the voice.
+
+        Arguments
+        ---------
+        posteriors : FramePosteriors
+            See `posteriors`.
+
+        Returns
+        -------
+        F0Contour
+            50 frames per second; unvoiced where the voicing is below a half.
+
+        Raises
+        ------
+        ModelError
+            If the model gives none.
+        """
+        contour = F0Contour.from_posteriors(posteriors)
+        if contour is None:
+            raise ModelError(_NO_F0.format("an F0 contour"))
+        return contour
 
     def _stitched(self, blocks, progress=None, name="the signal"):
         parts, done = [np.zeros((0, self.head.output_size), np.float32)], 0

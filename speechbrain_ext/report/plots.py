@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from speechbrain_ext.errors import NoteError
+from speechbrain_ext.f0 import F0Contour
 from speechbrain_ext.files import atomic_path
 from speechbrain_ext.formats import NAMES
 from speechbrain_ext.frames import FRAME_S, frame_centres
@@ -86,7 +87,7 @@ def piano_roll(
         notes, onset probabilities below each row.
     f0 : (times, midi), optional
         Pitch curve: two arrays of the same length, seconds and MIDI numbers,
-        nan where unvoiced.
+        nan where unvoiced. Default: that of the posteriors, if they have one.
     title : str, optional
         First line above the picture.
     start, stop : float, optional
@@ -121,6 +122,11 @@ def piano_roll(
     from matplotlib.patheffects import withStroke
 
     known = reference if reference is not None else NoteSequence()
+    if f0 is None and posteriors is not None:
+        contour = F0Contour.from_posteriors(posteriors)
+        if contour is not None:
+            sung = np.where(contour.midi > 0, contour.midi, np.nan)
+            f0 = contour.times, sung
     start = 0.0 if start is None else float(start)
     if stop is None:
         ends = [known.end, estimate.end, start + 1.0]
@@ -171,6 +177,8 @@ def piano_roll(
         _notes(axes, estimate, kinds[1], begin, begin + length, wide=False)
         if f0 is not None:
             times, midi = (np.asarray(part, dtype=float) for part in f0)
+            shown = (times >= begin) & (times <= begin + length)
+            times, midi = times[shown], midi[shown]
             # No line across a leap of the voice.
             leaps = np.flatnonzero(np.abs(np.diff(midi)) > 2.5) + 1
             axes.plot(

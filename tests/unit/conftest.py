@@ -21,6 +21,25 @@ decoder: !new:speechbrain_ext.frames.NoteDecoder
   onset_threshold: 0.4
 """
 
+MELODY_MODEL = """\
+model_name: melody
+sample_rate: 16000
+chunk_s: 4
+encoder: !new:speechbrain_ext.encoders.spectral.HarmonicEncoder
+  channels: 8
+  front_channels: [2, 2, 2]
+  harmonics: [1, 2]
+  low: 48
+  n_pitches: 24
+  dilations: [1, 4]
+head: !new:speechbrain_ext.heads.MelodyHead
+  input_size: 128  # 8, then 5 for each of 24 semitones
+  low: 48
+  n_pitches: 24
+decoder: !new:speechbrain_ext.frames.NoteDecoder
+  onset_threshold: 0.4
+"""
+
 
 @pytest.fixture(scope="session")
 def noise():
@@ -75,9 +94,8 @@ def write_media():
     return write
 
 
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory):
-    """Folder of a transcriber with random weights, small enough for tests."""
+def exported(tmp_path_factory, text):
+    """Export a model with random weights that sings everywhere."""
     import torch
 
     from speechbrain_ext.inference.model_folder import (
@@ -86,10 +104,21 @@ def tiny_model(tmp_path_factory):
     )
 
     torch.manual_seed(0)
-    hparams = load_hyperparams(TINY_MODEL)
-    # The silence output of random weights: sing everywhere.
+    hparams = load_hyperparams(text)
     with torch.no_grad():
-        hparams["head"].linear.bias[1] = -10
-    folder = tmp_path_factory.mktemp("models") / "tiny"
+        hparams["head"].linear.bias[1] = -10  # the silence output
+    folder = tmp_path_factory.mktemp("models") / hparams["model_name"]
     modules = {name: hparams[name] for name in ("encoder", "head")}
-    return export_model(folder, TINY_MODEL, modules, "# Tiny\n")
+    return export_model(folder, text, modules, "# Tiny\n")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """Folder of a transcriber with random weights, small enough for tests."""
+    return exported(tmp_path_factory, TINY_MODEL)
+
+
+@pytest.fixture(scope="session")
+def melody_model(tmp_path_factory):
+    """The same, for one that gives the fundamental frequency too."""
+    return exported(tmp_path_factory, MELODY_MODEL)

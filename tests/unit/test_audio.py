@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from speechbrain_ext.audio import (
     level_db,
     read_audio,
     resample,
+    split_channel,
     stream_audio,
     write_audio,
 )
@@ -76,6 +78,76 @@ def test_mono_is_the_mean_of_the_channels(tmp_path):
     soundfile.write(path, np.tile([[0.5, -0.25]], (8, 1)), 16000)
     assert read_audio(path).tolist() == [0.125] * 8
     assert read_audio(path, mono=False).tolist() == [[0.5, -0.25]] * 8
+
+
+@pytest.fixture
+def two_ramps(tmp_path):
+    """Left rises by 1 / 32768 a sample, right falls; 1 s at 16 kHz."""
+    path = tmp_path / "two.wav"
+    values = np.arange(16000, dtype=np.int16)
+    soundfile.write(path, np.stack([values, -values], axis=1), 16000)
+    return path
+
+
+def test_one_channel_of_a_file(two_ramps):
+    left, right = f"{two_ramps}#0", f"{two_ramps}#1"
+    # 0.5 s is sample 8000; the channels cancel each other in the mean.
+    assert (read_audio(left, 0.5)[:2] * 32768).tolist() == [8000, 8001]
+    wav = read_audio(right, 0.5, 0.75)
+    assert (wav * 32768).tolist() == [-k for k in range(8000, 12000)]
+    assert not read_audio(two_ramps).any()
+    assert np.array_equal(
+        read_audio(right, mono=False), read_audio(two_ramps, mono=False)[:, 1:]
+    )
+    blocks = list(stream_audio(right, 0.3))
+    assert [len(block) for block in blocks] == [4800, 4800, 4800, 1600]
+    assert np.array_equal(np.concatenate(blocks), read_audio(right))
+    halves = np.concatenate(list(stream_audio(right, 0.3, 8000)))
+    assert np.abs(halves - read_audio(right, sample_rate=8000)).max() <= 1e-5
+    info = audio_info(right)
+    assert (str(info.path), info.channels, info.n_samples) == (right, 1, 16000)
+
+
+def test_one_channel_of_a_file_that_ffmpeg_reads(media):
+    for k in (0, 1):
+        wav = read_audio(f"{media['m4a']}#{k}", 1.0, 2.0)
+        both = read_audio(media["m4a"], 1.0, 2.0, mono=False)
+        assert np.array_equal(wav, both[:, k])
+
+
+def test_a_channel_that_is_not_there(two_ramps, ramp):
+    for path, says in (
+        (f"{two_ramps}#2", "#2: has no channel 2: the file has 2, counted"),
+        (f"{ramp}#1", "#1: has no channel 1: the file has 1, counted"),
+        (f"{ramp.parent}/missing.wav#1", "missing.wav#1: no such file"),
+        (f"{ramp}#", "ramp.wav#: no such file"),
+        (f"{ramp}#-1", "ramp.wav#-1: no such file"),
+    ):
+        for function in (
+            audio_info,
+            read_audio,
+            lambda p: next(stream_audio(p)),
+        ):
+            with pytest.raises(AudioError, match=says) as caught:
+                function(path)
+            assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_named_like_a_channel(two_ramps):
+    literal = two_ramps.with_name("two.wav#1")
+    assert split_channel(literal) == (two_ramps, 1)
+    soundfile.write(
+        str(literal), np.full(80, 0.5), 8000, format="WAV", subtype="PCM_16"
+    )
+    assert split_channel(literal) == (literal, None)
+    assert read_audio(literal, sample_rate=None).tolist() == [0.5] * 80
+    assert split_channel(f"{literal}#0") == (literal, 0)
+    assert audio_info(f"{literal}#0").n_samples == 80
+
+
+@pytest.mark.parametrize("name", ["#1", "a/#1", "a.wav#1.5", "a.wav#x"])
+def test_paths_without_a_channel(name):
+    assert split_channel(name) == (Path(name), None)
 
 
 @pytest.mark.parametrize("suffix", [*SOUNDFILE, *FFMPEG, "mp4"])

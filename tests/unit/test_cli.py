@@ -12,8 +12,11 @@ import soundfile
 
 from speechbrain_ext import __version__, cli
 from speechbrain_ext.cli import main
+from speechbrain_ext.f0 import read_f0
 from speechbrain_ext.formats import FORMATS, read_notes, write_notes
+from speechbrain_ext.inference.transcriber import Transcriber
 from speechbrain_ext.notes import NoteSequence
+from speechbrain_ext.quantize import quantize_times, snap_to_scale
 
 
 @pytest.fixture
@@ -112,6 +115,171 @@ def test_plot(home, songs, transcribe):
     assert transcribe(songs / "a.wav", *arguments) == 0
     assert tree(home) == ["out/a.json", "out/a.png"]
     assert (home / "out/a.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.fixture
+def sing(melody_model):
+    """Run the command with a model that gives the fundamental frequency."""
+
+    def run(*arguments):
+        model = ["--model", str(melody_model), "--quiet"]
+        return main(["transcribe", *model, *map(str, arguments)])
+
+    return run
+
+
+def test_contours_go_beside_the_notes(home, songs, sing, melody_model, capsys):
+    assert sing(songs, "--recursive", "--f0", "-o", "out") == 0
+    names = ("a", "b", "deep/a")
+    assert tree(home / "out") == sorted(
+        name + suffix
+        for name in names
+        for suffix in (".csv", ".f0.csv", ".mid")
+    )
+    transcriber = Transcriber.from_hparams(melody_model)
+    contour = transcriber.f0(transcriber.analyse_file(songs / "a.wav")[0])
+    found = read_f0(home / "out" / "a.f0.csv")
+    assert len(found) == 50  # frames in 1 s
+    assert found.times == pytest.approx(contour.times, abs=1e-4)
+    assert found.midi == pytest.approx(contour.midi, abs=1e-3)
+    assert found.voicing == pytest.approx(contour.voicing, abs=1e-4)
+    song = songs / "a.wav"
+    assert sing(song, "-o", "one/melody.mid", "--f0", "--plot") == 0
+    assert tree(home / "one") == ["melody.f0.csv", "melody.mid", "melody.png"]
+    (home / "one/melody.mid").unlink()
+    assert sing(song, "-o", "one/melody.mid", "--f0") == 2
+    assert "melody.f0.csv exists already" in error_line(capsys)
+    assert not (home / "one/melody.mid").exists()
+    assert sing(song, "-o", "one/melody.mid", "--f0", "--force") == 0
+
+
+def test_contours_and_notes_never_share_a_name(home, songs, sing, capsys):
+    (songs / "b.flac").rename(songs / "a.f0.flac")
+    assert sing(songs, "--f0", "-o", "out") == 2
+    assert "would both write out/a.f0.csv" in error_line(capsys)
+    assert tree(home) == []
+
+
+def test_continuous_pitch(home, songs, sing):
+    arguments = [songs / "a.wav", "--format", "mid,csv,json"]
+    assert sing(*arguments, "-o", "plain") == 0
+    assert sing(*arguments, "--pitch", "continuous", "-o", "exact") == 0
+    plain, exact = (read_notes(f"{name}/a.csv") for name in ("plain", "exact"))
+    assert (exact.midi % 1 != 0).any()
+    assert read_notes("exact/a.json").midi.tolist() == exact.midi.tolist()
+    assert np.abs(exact.midi - plain.midi).max() < 0.5
+    assert read_notes("exact/a.mid").midi.tolist() == plain.midi.tolist()
+    bent = read_notes("exact/a.mid", pitch_bend=True)
+    assert bent.midi == pytest.approx(exact.midi, abs=0.001)
+    assert b"\xe0" not in (home / "plain/a.mid").read_bytes()
+
+
+def test_bends_follow_the_voice(home, songs, sing, melody_model):
+    assert sing(songs / "a.wav", "--bends") == 0
+    assert tree(home) == ["a.csv", "a.mid"]
+    transcriber = Transcriber.from_hparams(melody_model)
+    said = transcriber.analyse_file(songs / "a.wav").posteriors
+    notes, contour = transcriber.decoder(said), transcriber.f0(said)
+    write_notes(notes, "expected.mid", contour=contour)
+    found = (home / "a.mid").read_bytes()
+    assert found == (home / "expected.mid").read_bytes()
+    write_notes(notes, "plain.mid")
+    assert found != (home / "plain.mid").read_bytes()
+    assert read_notes("a.mid") == read_notes("plain.mid")
+
+
+def test_velocities(home, songs, transcribe):
+    wav = np.random.default_rng(0).uniform(-0.5, 0.5, 4 * 16000)
+    wav[2 * 16000 :] *= 0.1  # 20 dB less are 40 steps
+    soundfile.write("fade.wav", wav, 16000)
+    formats = ["--format", "json,mid,csv"]
+    assert transcribe("fade.wav", *formats, "--velocity", "-o", "out") == 0
+    notes = read_notes("out/fade.json")
+    loud = [n.velocity for n in notes if n.offset <= 2]
+    soft = [n.velocity for n in notes if n.onset >= 2.02]
+    assert np.median(loud) - np.median(soft) == pytest.approx(40, abs=3)
+    found = [note.velocity for note in read_notes("out/fade.mid")]
+    assert found == [n.velocity if n.velocity != 100 else None for n in notes]
+    assert transcribe("fade.wav", *formats) == 0
+    assert {note.velocity for note in read_notes("fade.json")} == {None}
+    # Nothing else changes.
+    csv = (home / "fade.csv").read_bytes()
+    assert csv == (home / "out/fade.csv").read_bytes()
+
+
+def test_scale_and_grid(home, songs, transcribe):
+    arguments = [songs / "a.wav", "--format", "mid,csv"]
+    edits = ["--snap", "Bb major pentatonic", "--tempo", "96"]
+    grid = ["--quantize", "8", "--first-beat", "0.1"]
+    assert transcribe(*arguments, *edits, *grid, "-o", "out") == 0
+    assert transcribe(*arguments, "-o", "plain") == 0
+    plain = snap_to_scale(read_notes("plain/a.csv"), "Bb major pentatonic")
+    expected = quantize_times(plain, 96, 8, 0.1)
+    notes = read_notes("out/a.csv")
+    assert np.abs(notes.intervals - expected.intervals).max() < 1e-8
+    assert notes.midi.tolist() == expected.midi.tolist()
+    assert set(notes.midi % 12) <= {10, 0, 2, 5, 7}
+    # An eighth note at 96 is 0.3125 s.
+    steps = (notes.intervals - 0.1) / 0.3125
+    assert np.abs(steps - np.rint(steps)).max() < 1e-6
+    assert [m.tempo for m in tempos("out/a.mid")] == [625_000]
+    assert [m.tempo for m in tempos("plain/a.mid")] == [500_000]
+    assert transcribe(*arguments, "--tempo", "96", "-o", "tempo") == 0
+    assert [m.tempo for m in tempos("tempo/a.mid")] == [625_000]
+    unmoved = (home / "tempo/a.csv").read_bytes()
+    assert unmoved == (home / "plain/a.csv").read_bytes()
+
+
+def tempos(path):
+    import mido
+
+    return [m for m in mido.MidiFile(path) if m.type == "set_tempo"]
+
+
+def test_a_score_on_the_grid(home, songs, transcribe):
+    pytest.importorskip("music21")
+    edits = ["--tempo", "96", "--quantize", "12", "--first-beat", "0.1"]
+    arguments = [songs / "a.wav", "--format", "csv,musicxml", *edits]
+    assert transcribe(*arguments) == 0
+    notes, score = read_notes("a.csv"), read_notes("a.musicxml")
+    # The score starts a bar of 2.5 s at the first beat.
+    moved = notes.shift(2.5 - 0.1).intervals
+    assert np.abs(score.intervals - moved).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["--f0"], "no fundamental frequency, which --f0 needs"),
+        (["--bends"], "no fundamental frequency, which --bends needs"),
+        (["--pitch", "continuous"], "which continuous pitch needs"),
+        (["--pitch", "vague"], "invalid choice: 'vague'"),
+        (["--bends", "--format", "csv"], "only csv is written: add mid"),
+        (["--bends", "--snap", "C major"], "as sung and --snap moves"),
+        (
+            ["--bends", "--tempo", "90", "--quantize", "8"],
+            "as sung and --quantize moves",
+        ),
+        (["--snap", "X major"], "the key 'X major' is unknown"),
+        (["--snap", ""], "the key '' is unknown"),
+        (["--quantize", "16"], "--quantize needs --tempo"),
+        (["--quantize", "16.5", "--tempo", "90"], "invalid int value"),
+        (["--quantize", "0", "--tempo", "90"], "the division is 0"),
+        (["--quantize", "16", "--tempo", "0"], "the tempo is 0"),
+        (["--tempo", "nan", "--format", "csv"], "the tempo is nan"),
+        (["--first-beat", "1", "--tempo", "90"], "--first-beat needs"),
+        (
+            ["--tempo", "90", "--quantize", "4", "--first-beat", "-1"],
+            "first beat is at -1 s",
+        ),
+    ],
+)
+def test_bad_options_for_notes(
+    home, songs, transcribe, capsys, arguments, says
+):
+    assert transcribe(songs / "a.wav", "-o", "new", *arguments) == 2
+    assert says in error_line(capsys)
+    assert tree(home) == []
 
 
 def test_folders_and_patterns(home, songs, transcribe, capsys):
@@ -343,7 +511,7 @@ def test_evaluate_missing_file(home, capsys):
 def test_prepare_list(capsys):
     assert main(["prepare", "--list"]) == 0
     out = capsys.readouterr().out
-    for corpus in ("mir_st500", "tonas", "ismir2014", "n20emv2", "vocadito"):
+    for corpus in ("mir_st500", "tonas", "mir1k", "n20emv2", "vocadito"):
         assert corpus in out
 
 

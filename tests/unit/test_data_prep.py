@@ -564,6 +564,7 @@ def test_any_number_of_jobs_writes_the_same(mir_st500, tmp_path):
         ("tonas", None, "none of 0 annotated songs"),
         ("ismir2014", None, "none of 0 annotated songs"),
         ("vocadito", None, "none of 0 annotated songs"),
+        ("mir1k", None, "none of 0 annotated songs"),
         ("mir_st500", "{}", "holds no songs"),
         ("mir_st500", "[1]", "holds no songs"),
         ("mir_st500", "{'a'", "is no JSON"),
@@ -740,9 +741,28 @@ def test_minisinging(layout, options, songs, singers, tmp_path):
     read_manifest(out / "test.csv", folder)
 
 
+def test_minisinging_in_its_own_layout(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    options = {"n_train": 1, "n_valid": 0, "n_test": 1, "song_s": 6.0}
+    prepare("minisinging", folder, out, **options)
+    (row,) = rows(out, "train")
+    assert (row["ID"], row["license"]) == ("train1_1", "Apache-2.0")
+    place = "{data_root}/train/train1/"
+    assert row["wav"] == place + "voice.wav"
+    assert row["accomp_wav"] == place + "accompaniment.wav"
+    assert row["f0"] == place + "f0.csv"
+    read_manifest(out / "test.csv", folder)
+    # What is there is prepared as it is, and not written again.
+    before = files(folder)
+    prepare("minisinging", folder, tmp_path / "again")
+    assert files(folder) == before
+    (again,) = rows(tmp_path / "again", "train")
+    assert {**again, "notes": row["notes"]} == row
+
+
 def test_minisinging_options_are_checked(tmp_path):
     for options, message in (
-        ({"layout": "vocadito"}, "no layout vocadito: use mir_st500"),
+        ({"layout": "vocadito"}, "no layout vocadito: use minisinging"),
         ({"layout": "tonas", "n_train": 1}, "tonas has no option n_train"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -9,9 +9,12 @@ from speechbrain_ext.audio import write_audio
 from speechbrain_ext.datasets import (
     Augment,
     coloured_noise,
+    mixtures,
+    repeated,
     transcription_dataset,
 )
 from speechbrain_ext.errors import ManifestError
+from speechbrain_ext.f0 import F0Contour, write_f0
 from speechbrain_ext.formats import write_notes
 from speechbrain_ext.notes import NoteSequence, midi_to_hz
 
@@ -156,6 +159,113 @@ def test_brown_noise_falls_by_six_decibels_per_octave():
 def test_an_empty_manifest_is_refused():
     with pytest.raises(ManifestError, match="0 segments"):
         transcription_dataset([])
+
+
+@pytest.fixture(scope="module")
+def accompanied(rows, tmp_path_factory):
+    """The song with a hum of 1 kHz behind it, and its contour."""
+    folder = tmp_path_factory.mktemp("band")
+    time = np.arange(11 * 16000) / 16000
+    hum = 0.01 * np.sin(2 * np.pi * 1000 * time).astype(np.float32)
+    write_audio(folder / "band.wav", hum, 16000)
+    times = (np.arange(1100) + 0.5) * 0.01
+    midi = np.zeros(1100)
+    for note in NOTES:
+        midi[(times > note.onset) & (times < note.offset)] = note.midi
+    write_f0(F0Contour(times, midi), folder / "f0.csv")
+    media = {"accomp_wav": folder / "band.wav", "f0": folder / "f0.csv"}
+    return [{**row, **{k: str(v) for k, v in media.items()}} for row in rows]
+
+
+def tone(sig, hz):
+    """Amplitude of a sine in a signal."""
+    time = np.arange(len(sig)) / 16000
+    return 2 * abs(np.mean(sig * np.exp(-2j * np.pi * hz * time)))
+
+
+def test_mixtures_have_the_wanted_level_in_every_segment(accompanied):
+    voice = transcription_dataset(accompanied)
+    mixed = transcription_dataset(mixtures(accompanied, 6.0))
+    hums = []
+    for k in range(3):
+        sig = mixed[k]["sig"].numpy() - voice[k]["sig"].numpy()
+        hums.append(tone(sig, 1000))
+        assert torch.equal(mixed[k]["onset"], voice[k]["onset"])
+    # The voice sounds at an amplitude of 0.3, and the hum 6 dB below it.
+    assert np.allclose(hums, 0.3 * 10 ** (-6 / 20), rtol=0.01)
+    assert mixed[0]["song_id"] == "song@6dB"
+    with pytest.raises(ManifestError, match="song_1 has no accomp_wav"):
+        mixtures([{"ID": "song_1"}], 0.0)
+
+
+def test_training_items_are_accompanied(accompanied):
+    options = {
+        "transpose_share": 0.0,
+        "noise_share": 0.0,
+        "separated_share": 0.0,
+        "gain_db": (0.0, 0.0),
+        "accompaniment_db": (10.0, 10.0),
+    }
+    for share, level in ((0.0, 0.0), (1.0, 0.3 * 10 ** (-10 / 20))):
+        augment = Augment(accompaniment_share=share, **options)
+        dataset = transcription_dataset(
+            accompanied, epoch_counter=Epoch(), augment=augment
+        )
+        hums = [tone(dataset[k]["sig"].numpy(), 1000) for k in range(3)]
+        assert np.allclose(hums, level, rtol=0.02, atol=0.002)
+
+
+def test_a_muted_voice_has_no_notes(accompanied):
+    augment = Augment(
+        silent_share=1.0, accompaniment_share=1.0, noise_share=0.0
+    )
+    item = transcription_dataset(
+        accompanied, epoch_counter=Epoch(), augment=augment
+    )[1]
+    assert (item["silence"] == 1).all() and (item["onset"] == 0).all()
+    assert (item["pitch"] == -1).all() and (item["f0_target"] == 0).all()
+    sig = item["sig"].numpy()
+    assert tone(sig, float(midi_to_hz(64))) < 0.01 * np.abs(sig).max()
+
+
+def test_the_contour_follows_transposition(accompanied):
+    augment = Augment(transpose_share=1.0, noise_share=0.0)
+    counter, shifts = Epoch(), set()
+    for epoch in range(1, 6):
+        counter.current = epoch
+        dataset = transcription_dataset(
+            accompanied, epoch_counter=counter, augment=augment
+        )
+        for k in range(3):
+            item = dataset[k]
+            f0, pitch = item["f0_target"].numpy(), item["pitch"].numpy()
+            sung = (f0 > 0) & (pitch >= 0)
+            # Borders of notes may differ by a frame.
+            assert (np.abs(f0 - pitch)[sung] > 0.01).sum() <= 2
+            assert ((f0 > 0) != (pitch >= 0)).sum() <= 8
+            shifts |= set(np.round(f0[sung]) % 12)
+    assert len(shifts) > 4
+
+
+def test_without_notes_the_contour_labels_what_it_can(accompanied):
+    rows = [{**row, "notes": None} for row in accompanied]
+    item = transcription_dataset(rows)[0]
+    assert torch.isnan(item["onset"]).all() and (item["pitch"] == -100).all()
+    silence = item["silence"].numpy()
+    # Silent up to 0.5 s, sung from there to 2.5 s; borders are unknown.
+    assert (silence[3:21] == 1).all() and (silence[29:121] == 0).all()
+    assert np.isnan(silence[[22, 24, 25, 27, 124, 125]]).all()
+    plain = [{**row, "f0": None} for row in accompanied]
+    assert torch.isnan(transcription_dataset(plain)[0]["f0_target"]).all()
+
+
+def test_repeated_rows_are_drawn_on_their_own(accompanied):
+    rows = repeated(accompanied, 2)
+    assert [r["ID"] for r in rows[3:]] == [f"song_{k}#2" for k in (1, 2, 3)]
+    dataset = transcription_dataset(
+        rows, epoch_counter=Epoch(), augment=Augment()
+    )
+    assert not torch.equal(dataset[0]["sig"], dataset[3]["sig"])
 
 
 @pytest.mark.parametrize("medium", ["wav", "notes"])

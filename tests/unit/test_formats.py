@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from speechbrain_ext.errors import DependencyError, NoteError, OutputError
+from speechbrain_ext.f0 import F0Contour
 from speechbrain_ext.formats import (
     FORMATS,
     is_mir_st500,
@@ -202,6 +203,112 @@ def test_midi_bends_on_request(tmp_path):
     assert read_notes(path).midi.tolist() == [60, 62, 62]
     found = read_notes(path, pitch_bend=True)
     assert np.abs(found.midi - notes.midi).max() < 0.0002
+
+
+def messages(path, kind):
+    """Seconds and message of a MIDI file's messages of a kind."""
+    import mido
+
+    time, found = 0.0, []
+    for message in mido.MidiFile(path):
+        time += message.time
+        if message.type == kind:
+            found.append((round(time, 3), message))
+    return found
+
+
+def bends(path):
+    """Seconds and semitones of the bends of a MIDI file."""
+    return [
+        (time, round(message.pitch / 8192 * 2, 3))
+        for time, message in messages(path, "pitchwheel")
+    ]
+
+
+def test_midi_bends_follow_a_contour(tmp_path):
+    # Frames of 20 ms from 0 s: unvoiced, a scoop, 1 cent up, 3 cents up,
+    # unvoiced, then from 0.12 s on an octave above the second note.
+    midi = [0, 59.5, 60, 60.01, 60.03, 0, 72, 72, 72, 72, 0, 61, 61]
+    times = 0.01 + 0.02 * np.arange(len(midi))
+    contour = F0Contour(times, np.array(midi))
+    notes = NoteSequence([(0, 0.12, 60), (0.12, 0.2, 60), (0.5, 0.6, 61.25)])
+    path = write_notes(notes, tmp_path / "song.mid", contour=contour)
+    assert bends(path) == [
+        (0, -0.5),  # that of the first voiced frame
+        (0.04, 0),
+        (0.08, 0.03),
+        (0.12, 2.0),  # no further
+        (0.2, 0),
+        (0.5, 0.25),  # no frame: the note's own pitch
+        (0.6, 0),
+    ]
+    assert read_notes(path).midi.tolist() == [60, 60, 61]
+    # Of the first note's 0.12 s, 0.04 s lie below 60 and 0.04 s above.
+    found = read_notes(path, pitch_bend=True)
+    assert found.midi == pytest.approx([60, 62, 61.25], abs=0.001)
+    empty = write_notes(NoteSequence(), tmp_path / "a.mid", contour=contour)
+    assert bends(empty) == []
+
+
+def test_midi_contour_with_other_frames(tmp_path):
+    # Every 5 ms and linear: the bend of a frame is the pitch of its centre.
+    times = 0.005 * np.arange(41)
+    contour = F0Contour(times, 60 + 5 * times)
+    notes = NoteSequence([(0, 0.2, 60)])
+    path = write_notes(notes, tmp_path / "song.mid", contour=contour)
+    expected = [(0.02 * k, 0.05 + 0.1 * k) for k in range(10)] + [(0.2, 0)]
+    assert np.array(bends(path)) == pytest.approx(
+        np.array(expected), abs=0.0011
+    )
+
+
+def test_midi_bend_range_comes_after_its_number(tmp_path):
+    path = write_notes(SONG, tmp_path / "song.mid", pitch_bend=True)
+    numbers = [m.control for _, m in messages(path, "control_change")]
+    assert sorted(numbers[:2]) == [100, 101] and numbers[2:] == [6]
+
+
+@pytest.mark.parametrize("tempo", [10, 97, 133.3, 1000])
+def test_midi_tempo_moves_no_note(tmp_path, tempo):
+    hour = 0.4321 + 3600
+    notes = NoteSequence([(0.1234, 1, 60), (hour, hour + 1, 62)])
+    found = back(notes, tmp_path, "mid", tempo=tempo)
+    # A tick is 6.25 ms at 10 quarter notes per minute.
+    assert np.abs(found.intervals - notes.intervals).max() < 0.0033
+    ((_, message),) = messages(tmp_path / "song.mid", "set_tempo")
+    assert 60e6 / message.tempo == pytest.approx(tempo, abs=0.01)
+
+
+def test_midi_refuses_a_strange_tempo(tmp_path):
+    for tempo in (0, 9.9, 1001, float("nan")):
+        with pytest.raises(OutputError, match="outside 10 to 1000"):
+            write_notes(SONG, tmp_path / "song.mid", tempo=tempo)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_velocities(tmp_path):
+    rows = zip(range(4), (None, 100, 1, 127), strict=True)
+    notes = NoteSequence(
+        Note(k, k + 1, 60, velocity=velocity) for k, velocity in rows
+    )
+    assert back(notes, tmp_path, "json") == notes
+    # In MIDI 100 stands for none.
+    found = back(notes, tmp_path, "mid")
+    assert [note.velocity for note in found] == [None, None, 1, 127]
+    sounds = [m.velocity for _, m in messages(tmp_path / "song.mid", "note_on")]
+    assert [v for v in sounds if v] == [100, 100, 1, 127]
+    for name in KEEPS.keys() - {"json", "mid"}:
+        assert {n.velocity for n in back(notes, tmp_path, name)} == {None}
+
+
+def test_json_velocity_is_checked(tmp_path):
+    path = tmp_path / "a.json"
+    write_notes(NoteSequence([Note(0, 1, 60, velocity=64)]), path)
+    text = path.read_text()
+    for wrong in ("64.5", '"64"', "true", "0", "128"):
+        path.write_text(text.replace('"velocity": 64', f'"velocity": {wrong}'))
+        with pytest.raises(NoteError, match=r"a\.json: note 1: note velocity"):
+            read_notes(path)
 
 
 def test_midi_keeps_very_short_notes(tmp_path):
@@ -400,6 +507,14 @@ def test_musicxml_on_the_grid_is_exact(tmp_path):
     found = back(notes, tmp_path, "musicxml", tempo=90, grid=4)
     assert found.midi.tolist() == [60, 61, 62, 63]
     assert np.abs(found.intervals - notes.intervals).max() < 1e-9
+
+
+def test_musicxml_begins_a_bar_at_the_first_beat(tmp_path):
+    # Bars of 2 s. The first beat at 0.3 s opens the second bar, and what is
+    # sung before lies in the first one.
+    notes = NoteSequence([(0.05, 0.3, 60), (0.3, 0.55, 62), (2.3, 2.8, 64)])
+    found = back(notes, tmp_path, "musicxml", grid=2, first_beat_s=0.3)
+    assert found.intervals.tolist() == [[1.75, 2], [2, 2.25], [4, 4.5]]
 
 
 def test_musicxml_refuses_pitches_that_it_cannot_write(tmp_path):

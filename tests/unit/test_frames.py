@@ -247,12 +247,241 @@ def test_gaps_are_bridged_on_request():
         ("onset_threshold", 0.0),
         ("silence_threshold", 1.5),
         ("min_duration_s", -1.0),
+        ("sustain_s", -0.1),
+        ("pitch", "hertz"),
         ("method", "magic"),
     ],
 )
 def test_decoder_refuses_nonsense(key, value):
     with pytest.raises(ConfigError, match=key.split("_")[0]):
         frames.NoteDecoder(**{key: value})
+
+
+# ---- voicing and fundamental frequency ----------------------------------
+
+
+def drawn(notes, count, voicing=None, f0=None):
+    """Certain posteriors of notes on frame borders, with these contours."""
+    ideal = frames.label(NoteSequence(notes), count).as_posteriors()
+    if voicing is not None:
+        voicing = np.asarray(voicing, dtype=np.float32)
+    if f0 is not None:
+        f0 = np.asarray(f0, dtype=np.float32)
+    return frames.FramePosteriors(
+        ideal.onset,
+        ideal.silence,
+        ideal.pitch,
+        ideal.low,
+        ideal.voiced,
+        voicing,
+        f0,
+    )
+
+
+def spread(values, count):
+    """Array of zeros but for {(first, last): value}, the last not included."""
+    array = np.zeros(count)
+    for (first, last), value in values.items():
+        array[first:last] = value
+    return array
+
+
+# Frames 5 to 9 and 20 to 24 of 40; found to start in the middle of a frame.
+TWO_NOTES = [(0.1, 0.2, 60), (0.4, 0.5, 62)]
+
+
+def ends(posteriors, **settings):
+    """Last borders of the notes found, in frames."""
+    found = frames.decode(posteriors, **settings)
+    return (found.intervals[:, 1] * 50).round(6).tolist()
+
+
+@pytest.mark.parametrize(
+    ("voiced", "sustain_s", "expected"),
+    [
+        # Two frames of voice after the first note, none after the second.
+        ({(5, 12): 1, (20, 25): 1}, 0.1, [12, 25]),
+        ({(5, 12): 1, (20, 25): 1}, 0.02, [11, 25]),  # at most one frame
+        ({(5, 12): 1, (20, 25): 1}, 0.0, [10, 25]),
+        # A half is voiced, less is not.
+        ({(5, 10): 1, (10, 13): 0.5, (13, 15): 0.49}, 1.0, [13, 25]),
+        # A gap ends the note, however short; voice before its end is not asked.
+        ({(10, 11): 1, (12, 19): 1}, 1.0, [11, 25]),
+        ({(11, 19): 1}, 1.0, [10, 25]),
+        # Never past the next onset, in the middle of frame 20, or the end.
+        ({(0, 40): 1}, 10.0, [20.5, 40]),
+        ({(0, 40): 1}, 0.1, [15, 30]),
+        ({(0, 40): 1}, 0.18, [19, 34]),
+        ({(0, 40): 1}, 0.2, [20.5, 35]),
+        ({}, 1.0, [10, 25]),
+    ],
+)
+def test_notes_are_sustained_while_there_is_voice(voiced, sustain_s, expected):
+    posteriors = drawn(TWO_NOTES, 40, voicing=spread(voiced, 40))
+    assert ends(posteriors, sustain_s=sustain_s) == expected
+    found = frames.decode(posteriors, sustain_s=sustain_s)
+    assert found.midi.tolist() == [60, 62]
+    assert np.allclose(found.intervals[:, 0], [0.11, 0.41])
+
+
+def test_sustain_without_voicing_changes_nothing():
+    posteriors = drawn(TWO_NOTES, 40)
+    assert ends(posteriors, sustain_s=1.0) == [10, 25]
+
+
+def test_sustained_notes_meet_where_the_next_one_begins():
+    """Inside the frame, where the parabola puts the onset."""
+    ideal = frames.label(
+        NoteSequence([(0.1, 0.2, 60), (0.405, 0.5, 62)]), 40, onset_width=2
+    ).as_posteriors()
+    posteriors = frames.FramePosteriors(
+        ideal.onset, ideal.silence, ideal.pitch, voicing=np.ones(40)
+    )
+    first, second = frames.decode(posteriors, sustain_s=1.0)
+    assert first.offset == second.onset
+    assert 0.4 < second.onset < 0.41
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_sustained_notes_only_grow(seed):
+    """Against a walk over the frames, for any posteriors."""
+    rng = np.random.default_rng(seed)
+    notes = melody(rng, 40)
+    count = frames.n_frames(notes.end) + 20
+    voicing = np.convolve(rng.uniform(0, 1, count), np.ones(5) / 5, "same")
+    posteriors = drawn(notes, count, voicing=voicing + 0.05)
+    plain = frames.decode(posteriors)
+    found = frames.decode(posteriors, sustain_s=0.14)
+    assert len(found) == len(plain) == 40
+    grown = 0
+    for k, (before, after) in enumerate(zip(plain, found, strict=True)):
+        following = plain[k + 1].onset if k < 39 else count / 50
+        if before.offset == following:  # the notes touch
+            end = following
+        else:
+            last, stop = round(50 * before.offset), frames.n_frames(following)
+            limit = min(last + 7, stop)  # 0.14 s
+            while last < limit and posteriors.voicing[last] >= 0.5:
+                last += 1
+                grown += 1
+            # Who reaches the frame of the next onset reaches the onset.
+            end = following if last == stop else last / 50
+        assert after.onset == before.onset
+        assert after.offset == pytest.approx(end, abs=1e-9)
+    assert grown > 10
+
+
+@pytest.mark.parametrize(
+    ("f0", "voicing", "expected"),
+    [
+        ([60.1, 60.2, 60.3, 60.3, 60.3], [1] * 5, 60.3),  # the median
+        ([60.1, 60.2, 60.3, 60.3, 60.3], [1, 1, 0.49, 0.1, 0], 60.15),
+        ([59.7, 60.2, 59.7, 59.7, 60.2], [0.5] * 5, 59.7),
+        # At most 49 cents away, so that rounding gives the semitone.
+        ([60.8] * 5, [1] * 5, 60.49),
+        ([59.2] * 5, [1] * 5, 59.51),
+        # Frames a semitone or more away say nothing about this note.
+        ([72.3, 72.3, 72.3, 60.2, 61.0], [1] * 5, 60.2),
+        ([72.3] * 5, [1] * 5, 60.0),
+        # Without voice there is no pitch.
+        ([60.3] * 5, [0.4] * 5, 60.0),
+    ],
+)
+def test_continuous_pitch_by_hand(f0, voicing, expected):
+    whole_f0, whole_voicing = np.full(20, 60.4), np.ones(20)
+    whole_f0[5:10], whole_voicing[5:10] = f0, voicing
+    posteriors = drawn([(0.1, 0.2, 60)], 20, whole_voicing, whole_f0)
+    (note,) = frames.decode(posteriors, pitch="continuous")
+    assert note.midi == pytest.approx(expected, abs=1e-6)
+    (note,) = frames.decode(posteriors)
+    assert note.midi == 60
+
+
+def test_continuous_pitch_of_several_notes():
+    f0 = spread({(5, 10): 60.25, (20, 25): 61.75}, 40)
+    posteriors = drawn(TWO_NOTES, 40, np.ones(40), f0)
+    found = frames.decode(posteriors, pitch="continuous")
+    assert np.allclose(found.midi, [60.25, 61.75])
+    assert np.allclose(found.intervals, [[0.11, 0.2], [0.41, 0.5]])
+
+
+def test_continuous_pitch_looks_at_sustained_frames_too():
+    f0 = spread({(5, 10): 60.1, (10, 20): 60.3}, 40)
+    posteriors = drawn(TWO_NOTES[:1], 40, np.ones(40), f0)
+    (note,) = frames.decode(posteriors, pitch="continuous", sustain_s=0.2)
+    assert note.offset == pytest.approx(0.4)
+    assert note.midi == pytest.approx(60.3)
+
+
+def test_continuous_pitch_without_frequencies_is_the_semitone():
+    posteriors = drawn(TWO_NOTES, 40, voicing=np.ones(40))
+    found = frames.decode(posteriors, pitch="continuous")
+    assert found.midi.tolist() == [60, 62]
+
+
+def test_continuous_pitch_without_voicing():
+    """Both fields are optional; without voicing every frame of a note counts.
+
+    The least that must not happen is a failure.
+    """
+    posteriors = drawn(TWO_NOTES, 40, f0=np.full(40, 60.25))
+    found = frames.decode(posteriors, pitch="continuous")
+    assert found.midi[0] in (60, 60.25)
+
+
+@pytest.mark.parametrize(("midi", "f0"), [(127, 127.3), (0, -0.3)])
+def test_continuous_pitch_stays_in_the_range_of_midi(midi, f0):
+    posteriors = drawn([(0.1, 0.2, midi)], 20, np.ones(20), np.full(20, f0))
+    (note,) = frames.decode(posteriors, pitch="continuous")
+    assert note.midi == midi
+
+
+def test_decoder_passes_its_settings_on():
+    posteriors = drawn(TWO_NOTES, 40, np.ones(40), np.full(40, 60.25))
+    decoder = frames.NoteDecoder(sustain_s=0.06, pitch="continuous")
+    found = decoder(posteriors)
+    assert found[0].offset == pytest.approx(0.26)
+    assert found[0].midi == pytest.approx(60.25)
+    assert decoder.settings()["sustain_s"] == 0.06
+    assert frames.NoteDecoder(**decoder.settings()) == decoder
+
+
+def test_published_decoder_knows_no_voicing():
+    plain = drawn(TWO_NOTES, 40)
+    more = drawn(TWO_NOTES, 40, np.ones(40), np.full(40, 60.25))
+    decoder = frames.NoteDecoder(
+        method="published", sustain_s=1.0, pitch="continuous"
+    )
+    found = decoder(more)
+    assert np.array_equal(found.intervals, decoder(plain).intervals)
+    assert found.midi.tolist() == decoder(plain).midi.tolist() == [60, 62]
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize(
+    ("voicing", "f0"),
+    [(None, None), (np.ones(40), None), (np.arange(40), np.arange(40) + 0.5)],
+)
+def test_concatenation_joins_what_is_there(voicing, f0):
+    whole = drawn(TWO_NOTES, 40, voicing, f0)
+
+    def cut(first, last):
+        return frames.FramePosteriors(
+            whole.onset[first:last],
+            whole.silence[first:last],
+            whole.pitch[first:last],
+            whole.low,
+            voicing=None if voicing is None else whole.voicing[first:last],
+            f0=None if f0 is None else whole.f0[first:last],
+        )
+
+    joined = frames.FramePosteriors.concatenate([cut(0, 7), cut(7, 40)])
+    assert len(joined) == 40 and joined.voiced is None
+    for name in ("onset", "silence", "pitch", "voicing", "f0"):
+        expected, got = getattr(whole, name), getattr(joined, name)
+        assert (got is None) == (expected is None)
+        if expected is not None:
+            assert np.array_equal(got, expected)
 
 
 # ---- the published rules ------------------------------------------------

@@ -215,6 +215,22 @@ def test_missing_audio_names_file_manifest_and_remedy(corpus):
     assert "\n" not in text
 
 
+def test_a_channel_of_a_file_and_a_contour(corpus):
+    rows = [row(n_segments=1, wav="{data_root}/7.wav#0", f0="{data_root}/7.pv")]
+    path = write_manifest(rows, corpus / "out" / "test.csv")
+    with pytest.raises(ManifestError, match=r"audio/7\.pv: no such file"):
+        read_manifest(path, corpus / "audio")
+    (corpus / "audio" / "7.pv").write_text("0\n60\n")
+    (found,) = read_manifest(path, corpus / "audio")
+    assert found["wav"] == str(corpus / "audio" / "7.wav#0")
+    assert found["f0"] == str(corpus / "audio" / "7.pv")
+    # Only audio has channels, and the file itself must be there.
+    for wrong in ({"f0": "{data_root}/7.pv#0"}, {"wav": "{data_root}/8.wav#0"}):
+        write_manifest([rows[0] | wrong], path, overwrite=True)
+        with pytest.raises(ManifestError, match="no such file"):
+            read_manifest(path, corpus / "audio")
+
+
 def test_data_root_is_needed(corpus):
     path = write_manifest(ROWS, corpus / "out" / "test.csv")
     with pytest.raises(ManifestError, match="data_root"):
@@ -295,6 +311,20 @@ def test_summary_counts_songs_hours_notes_singers(corpus):
         "all          3         4     1.50         3        2",
         "licence: CC0",
     ]
+
+
+def test_notes_that_are_not_annotated_are_not_counted(corpus):
+    path = write_manifest(ROWS, corpus / "out" / "test.csv")
+    other = [row("8", n_segments=1, split="train", notes=None)]
+    train = write_manifest(other, corpus / "out" / "train.csv")
+    assert "notes" not in train.read_text()
+    lines = summarize(train, path).table().splitlines()
+    assert lines[2:5] == [
+        "train        1         1     0.00         -        1",
+        "test         1         2     0.00         2        1",
+        "all          2         3     0.00         2        1",
+    ]
+    assert summarize(train).table().splitlines()[3].split()[4] == "-"
 
 
 def test_csv_is_plain(tmp_path):

@@ -9,6 +9,7 @@ import soundfile
 
 from data_prep.minisinging import (
     as_ismir2014,
+    as_minisinging,
     as_mir_st500,
     as_n20emv2,
     as_tonas,
@@ -29,6 +30,8 @@ from data_prep.minisinging.singer import draw_singer
 from data_prep.minisinging.training import DOMAINS, separate_badly
 from data_prep.minisinging.voice import CONTROL_RATE, sing
 from speechbrain_ext.errors import ConfigError, OutputError
+from speechbrain_ext.f0 import read_f0
+from speechbrain_ext.formats import read_notes
 from speechbrain_ext.notes import midi_to_hz
 
 SEEDS = range(12)
@@ -473,6 +476,25 @@ def test_writing_twice_does_nothing_and_other_options_are_refused(tmp_path):
     with pytest.raises(OutputError, match="mine.txt"):
         as_tonas(tmp_path / "full", **options)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["deep", "full"]
+
+
+def test_own_layout(tmp_path):
+    folder = as_minisinging(tmp_path / "m", 1, 0, 1, song_s=6.0, seed=5)
+    place = folder / "train" / "train1"
+    voice, rate = soundfile.read(place / "voice.wav")
+    band, _ = soundfile.read(place / "accompaniment.wav")
+    assert rate == 16000 and len(voice) == len(band) == 96000
+    assert np.abs(voice + band).max() <= 1.0 and np.abs(band).max() > 0.01
+    notes, f0 = read_notes(place / "notes.csv"), read_f0(place / "f0.csv")
+    assert len(f0) == 600 and len(notes) > 2
+    # In the middle of a note the voice is near its pitch.
+    middle = f0.at(notes.intervals.mean(axis=1))
+    assert np.median(np.abs(middle - notes.midi)) < 0.6
+    words = (place / "words.csv").read_text().splitlines()
+    assert words[0] == "start_s,stop_s,name" and len(words) > 2
+    assert (folder / "test" / "test1" / "phones.csv").is_file()
+    with pytest.raises(ConfigError, match="flamenco is 3"):
+        as_minisinging(tmp_path / "x", flamenco=3)
 
 
 def test_tonas_layout(tmp_path):

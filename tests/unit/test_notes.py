@@ -84,6 +84,16 @@ def test_melodies_cannot_be_changed():
     assert hash(melody) == hash(NoteSequence([Note(0, 1, 60)]))
 
 
+def test_velocities_are_whole_numbers_from_1_to_127():
+    note = Note(0, 1, 60, velocity=np.int64(64))
+    assert type(note.velocity) is int
+    assert note == Note(0, 1, 60, velocity=64) != Note(0, 1, 60)
+    assert len({note, Note(0, 1, 60, velocity=64), Note(0, 1, 60)}) == 2
+    for wrong in (0, 128, -1, 64.0, "64", True):
+        with pytest.raises(NoteError, match="note velocity"):
+            Note(0, 1, 60, velocity=wrong)
+
+
 def test_hertz_and_back():
     midi = np.linspace(0, 127, 255)
     assert np.allclose(hz_to_midi(midi_to_hz(midi)), midi, atol=1e-9)

@@ -106,6 +106,26 @@ def test_posteriors_and_pitch_curve(tmp_path):
     assert shows(image, "#000000") > shows(plain, "#000000") + 200
 
 
+def test_contour_of_the_posteriors(tmp_path):
+    # A minute in three rows, with a voice in the first and the last 20 s.
+    voicing = np.repeat([1.0, 0.0, 1.0], 1000)
+    nothing = np.zeros(3000)
+    notes = NoteSequence([(0, 1, 60)])
+
+    def lines(name, **more):
+        """Number of black lines from side to side."""
+        pitch = np.zeros((3000, 48))
+        said = FramePosteriors(nothing, nothing, pitch, 36, **more)
+        path = piano_roll(None, notes, tmp_path / name, said)
+        black = (imread(path)[..., :3].max(axis=2) < 0.2).sum(axis=1)
+        return (black > 0.9 * (WIDTH_IN - 0.75) * DPI).sum()
+
+    # The axes of each row and of the onsets below it.
+    assert lines("plain.png") == 6
+    f0 = np.full(3000, 61.0)
+    assert lines("sung.png", voicing=voicing, f0=f0) == 6 + 2
+
+
 @pytest.mark.parametrize("reference", [None, NoteSequence(), SONG])
 @pytest.mark.parametrize("estimate", [NoteSequence(), SONG])
 def test_empty_sides(tmp_path, reference, estimate):

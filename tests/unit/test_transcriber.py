@@ -73,6 +73,73 @@ def test_notes_of_file_and_signal_agree(transcriber, song):
     assert transcriber.transcribe(torch.from_numpy(wav), rate) == notes
 
 
+def test_velocities_on_request(transcriber, song, noise):
+    notes = transcriber.transcribe_file(song)
+    assert {note.velocity for note in notes} == {None}
+    found = transcriber.transcribe_file(song, velocity=True)
+    assert np.array_equal(found.intervals, notes.intervals)
+    # White noise is always equally loud.
+    assert all(105 <= note.velocity <= 119 for note in found)
+    # A second half 20 dB softer has velocities 40 lower.
+    wav = noise(8)[:, 0]
+    wav[4 * 16000 :] *= 0.1
+    found = transcriber.transcribe(wav, 16000, velocity=True)
+    loud = [n.velocity for n in found if n.offset < 4]
+    soft = [n.velocity for n in found if n.onset > 4]
+    assert np.median(loud) - np.median(soft) == pytest.approx(40, abs=2)
+
+
+def test_analysis_is_the_same_streamed_and_in_memory(transcriber, tmp_path):
+    # 25.01 s in blocks of 10 s: as many levels as frames, 1250.
+    generator = np.random.default_rng(1)
+    wav = generator.uniform(-1, 1, 25 * 16000 + 160).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", wav, 16000, subtype="FLOAT")
+    streamed = transcriber.analyse_file(tmp_path / "a.wav")
+    whole = transcriber.analyse(wav, 16000)
+    assert len(streamed.posteriors) == len(streamed.levels) == 1250
+    assert np.array_equal(streamed.levels, whole.levels)
+    frames = wav[: 1250 * 320].reshape(1250, 320).astype(np.float64)
+    expected = np.sqrt((frames**2).mean(axis=1))
+    assert streamed.levels == pytest.approx(expected)
+    assert len(transcriber.analyse(np.zeros(319), 16000).levels) == 0
+
+
+def test_contour(melody_model, noise):
+    singer = Transcriber.from_hparams(melody_model)
+    said = singer.analyse(noise(2), 16000).posteriors
+    contour = singer.f0(said)
+    assert len(contour) == 100
+    voiced = said.voicing >= 0.5
+    assert 0 < voiced.sum() < 100
+    assert np.array_equal(contour.midi > 0, voiced)
+    assert contour.midi[voiced] == pytest.approx(said.f0[voiced])
+
+
+def test_continuous_pitch(melody_model, noise):
+    plain = Transcriber.from_hparams(melody_model).transcribe(noise(4), 16000)
+    exact = Transcriber.from_hparams(
+        melody_model, overrides={"decoder": {"pitch": "continuous"}}
+    ).transcribe(noise(4), 16000)
+    assert np.array_equal(exact.intervals, plain.intervals)
+    assert np.array_equal(plain.midi, np.rint(plain.midi))
+    assert 0 < np.abs(exact.midi - plain.midi).max() < 0.5
+
+
+def test_models_without_fundamental_frequency(transcriber, tiny_model):
+    says = "gives no fundamental frequency, which "
+    said = transcriber.posteriors(np.zeros((5, 63), np.float32))
+    with pytest.raises(ModelError, match=f"{says}an F0 contour needs: use"):
+        transcriber.f0(said)
+    with pytest.raises(ModelError, match=f"{says}--bends needs"):
+        transcriber.require_f0("--bends")
+    settings = {"pitch": "continuous"}
+    with pytest.raises(ModelError, match=f"{says}continuous pitch needs"):
+        Transcriber.from_hparams(tiny_model, overrides={"decoder": settings})
+    settings["method"] = "published"
+    with pytest.raises(ConfigError, match="'published' gives semitones"):
+        Transcriber.from_hparams(tiny_model, overrides={"decoder": settings})
+
+
 def test_mode_of_the_weights(transcriber):
     assert not transcriber.encoder.training
     logits = transcriber.logits(np.zeros(16000), 16000)

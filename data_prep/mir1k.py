@@ -1,0 +1,269 @@
+"""MIR-1K: 1000 clips of karaoke by 19 amateurs, 2 h 13 min, labelled by pitch.
+
+Licence: no licence text found; academic use.
+
+Citation: C.-L. Hsu and J.-S. R. Jang, "On the Improvement of Singing Voice
+Separation for Monaural Recordings Using the MIR-1K Dataset", IEEE TASLP
+18(2), 2010.
+
+Layout (the folder MIR-1K itself or the one that holds it; audio may as well
+be `.flac`):
+
+    Wavfile/<singer>_<song>_<clip>.wav    4 to 13 s, 16 kHz, stereo: the
+                                          accompaniment left, the voice right
+    PitchLabel/<singer>_<song>_<clip>.pv  MIDI number of the voice per 20 ms
+
+Both channels are media of their own (`accomp_wav`, `wav`); `mix_wav` is the
+stereo file, whose mean over the channels is the mixture at 0 dB. There are no
+notes, `f0` is the pitch label. `UnvoicedFrameLabel`, `vocal-nonvocalLabel` and
+`Lyrics` are not needed and not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from data_prep.corpus import (
+    SUFFIXES,
+    Corpus,
+    Song,
+    check_folder,
+    held_out,
+    match_songs,
+    prepare_songs,
+    subfolders,
+)
+from data_prep.manifest import Summary
+from speechbrain_ext.audio import audio_info
+from speechbrain_ext.errors import (
+    AudioError,
+    ConfigError,
+    ManifestError,
+    NoteError,
+)
+from speechbrain_ext.f0 import MIR1K_STEP_S, MIR1K_SUFFIX, read_f0
+
+CORPUS = Corpus(
+    name="mir1k",
+    license="unstated",
+    terms="no licence text found; academic use",
+    citation="Hsu and Jang, On the Improvement of Singing Voice Separation "
+    "for Monaural Recordings Using the MIR-1K Dataset, IEEE TASLP 18(2), 2010",
+    url="https://sites.google.com/site/unvoicedsoundseparation/mir-1k",
+)
+ARCHIVE = "http://mirlab.org/dataset/public/MIR-1K.zip"
+ACCOMPANIMENT, VOICE = 0, 1  # channels
+
+PROTOCOLS = ("huang", "random_song")
+TRAIN_SINGERS = ("abjones", "amy")
+VALID_CLIPS = 4
+
+# Clip and pitch label may differ in length by this many frames of the label.
+LENGTH_TOLERANCE = 3
+
+
+def prepare_mir1k(
+    data_folder,
+    output_folder,
+    segment_s: float = 5.0,
+    protocol: str = "huang",
+    n_jobs: int = 1,
+    overwrite: bool = False,
+) -> Summary:
+    """Write the manifests of MIR-1K.
+
+    Arguments
+    ---------
+    data_folder : str or Path
+        The corpus, in the layout of this module's docstring.
+    output_folder : str or Path
+        Gets `train.csv`, `valid.csv` and `test.csv`.
+    segment_s : float
+        Length of a segment in seconds.
+    protocol : {"huang", "random_song"}
+        `huang` (default) trains on the singers abjones and amy, 175 clips,
+        and tests on all others, as Huang et al. (Singing-Voice Separation
+        from Monaural Recordings Using Deep Recurrent Neural Networks, ISMIR
+        2014). Like theirs, its validation set is 4 of the training singers'
+        clips; theirs are not listed, so these are drawn here
+        (`corpus.held_out`; a tenth, where fewer than 40 clips are there).
+        Clips of one song are in both training and validation.
+        `random_song` draws whole songs in the same way, a tenth of them for
+        validation and a tenth for testing: no song is in two splits, but
+        singers are.
+    n_jobs : int
+        Clips checked at a time.
+    overwrite : bool
+        Whether another preparation may be replaced.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    ConfigError
+        If `protocol` is unknown.
+    ManifestError
+        If the folder holds no clips, or a clip's name tells no singer.
+    AudioError
+        If a clip is not readable or not stereo.
+    NoteError
+        If a pitch label is not readable or not as long as its clip.
+    OutputError
+        As `corpus.prepare_songs`.
+    """
+    folder = check_folder(data_folder, CORPUS)
+    if protocol not in PROTOCOLS:
+        raise ConfigError(
+            f"protocol is {protocol!r}: use one of {', '.join(PROTOCOLS)}"
+        )
+    songs, remarks = _list(folder, protocol)
+    return prepare_songs(
+        CORPUS,
+        songs,
+        folder,
+        output_folder,
+        segment_s,
+        {"protocol": protocol},
+        remarks,
+        n_jobs=n_jobs,
+        overwrite=overwrite,
+    )
+
+
+def download_mir1k(data_folder) -> None:
+    """Say how to get MIR-1K: its archive comes without a checksum.
+
+    Arguments
+    ---------
+    data_folder : str or Path
+        Where the corpus is to be put.
+
+    Raises
+    ------
+    ManifestError
+        Always: with the address of the archive.
+    """
+    raise ManifestError(
+        f"{CORPUS.name} has to be fetched by hand: get {ARCHIVE} (described "
+        f"at {CORPUS.url}) and unpack it into {data_folder}"
+    )
+
+
+def splits(clips: Iterable[str], protocol: str = "huang") -> dict[str, str]:
+    """Assign clips to train, valid and test.
+
+    Arguments
+    ---------
+    clips : iterable of str
+        Names, `<singer>_<song>_<clip>`.
+    protocol : {"huang", "random_song"}
+        See `prepare_mir1k`.
+
+    Returns
+    -------
+    dict of str to str
+        Split by clip.
+
+    Raises
+    ------
+    ManifestError
+        If a clip has another name.
+
+    Example
+    -------
+    >>> splits(["amy_1_01", "amy_1_02", "leon_3_01"])
+    {'amy_1_01': 'valid', 'amy_1_02': 'train', 'leon_3_01': 'test'}
+    """
+    names = {clip: _names(clip) for clip in clips}
+    if protocol == "huang":
+        seen = [
+            c for c, (singer, _) in names.items() if singer in TRAIN_SINGERS
+        ]
+        share = min(0.1, VALID_CLIPS / max(1, len(seen)))
+        valid, test = held_out(seen, share), names.keys() - set(seen)
+    else:
+        songs = {song for _, song in names.values()}
+        late = held_out(songs, 0.1)
+        early = held_out(songs - late, 1 / 9)
+        test = {clip for clip, (_, song) in names.items() if song in late}
+        valid = {clip for clip, (_, song) in names.items() if song in early}
+    return {
+        clip: "test" if clip in test else "valid" if clip in valid else "train"
+        for clip in names
+    }
+
+
+def _names(clip: str) -> tuple[str, str]:
+    """Singer and song of a clip, the song as `<singer>_<song>`."""
+    parts = clip.split("_")
+    if len(parts) != 3 or not all(parts):
+        raise ManifestError(
+            f"{CORPUS.name}: clip {clip} is not named <singer>_<song>_<clip>: "
+            "rename or remove it"
+        )
+    return parts[0], f"{parts[0]}_{parts[1]}"
+
+
+def _list(folder: Path, protocol: str):
+    """Clips of the corpus, and remarks."""
+    places = [
+        p for p in (folder, *subfolders(folder)) if (p / "Wavfile").is_dir()
+    ]
+    top = places[0] if places else folder
+    sources = _files(top / "PitchLabel", (MIR1K_SUFFIX,))
+    audio = _files(top / "Wavfile", SUFFIXES)
+    ids, remarks = match_songs(
+        sources,
+        audio,
+        CORPUS,
+        f"{folder}/Wavfile/<clip>.wav and {folder}/PitchLabel/<clip>"
+        f"{MIR1K_SUFFIX}",
+    )
+    split = splits(ids, protocol)
+    return [_song(i, audio[i], sources[i], split[i]) for i in ids], remarks
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Visible files of a folder by stem; of two, the earlier suffix counts."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob("[!.]*")):
+        suffix = path.suffix.lower()
+        if suffix in suffixes:
+            other = found.setdefault(path.stem, path).suffix.lower()
+            if suffixes.index(suffix) < suffixes.index(other):
+                found[path.stem] = path
+    return found
+
+
+def _song(clip: str, wav: Path, source: Path, split: str) -> Song:
+    """One clip, checked."""
+    info = audio_info(wav)
+    if info.channels != 2:
+        raise AudioError(
+            f"{wav}: has {info.channels} channels, not 2: accompaniment left, "
+            "voice right"
+        )
+    count = len(read_f0(source))
+    # A clip of unknown length is refused with those of other corpora.
+    frames = info.duration / MIR1K_STEP_S if info.duration else count
+    if abs(count - frames) > LENGTH_TOLERANCE:
+        raise NoteError(
+            f"{source}: has {count} frames of {MIR1K_STEP_S:g} s, but "
+            f"{wav.name} lasts {frames:.0f}: get both from one copy of the "
+            "corpus"
+        )
+    media = {
+        "mix_wav": wav,
+        "accomp_wav": _channel(wav, ACCOMPANIMENT),
+        "f0": source,
+    }
+    voice, (singer, _) = _channel(wav, VOICE), _names(clip)
+    return Song(clip, voice, None, split, source, singer, media)
+
+
+def _channel(wav: Path, number: int) -> Path:
+    """One channel of a file, as `speechbrain_ext.audio` reads it."""
+    return wav.with_name(f"{wav.name}#{number}")

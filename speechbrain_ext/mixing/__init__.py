@@ -1,0 +1,1 @@
+"""Making mixtures and wearing recordings out: levels, noise, effects."""
