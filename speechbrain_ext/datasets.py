@@ -25,6 +25,7 @@ from speechbrain_ext.mixing.effects import (
     sounding_level,
     tilt,
 )
+from speechbrain_ext.mixing.noise import TYPES, add_noise, make_noise
 from speechbrain_ext.notes import NoteSequence
 
 SAMPLE_RATE = 16000
@@ -301,40 +302,56 @@ def corpora_rows(hparams, corpora):
     }
 
 
-def mixtures(rows, mix_db):
-    """Rows that stand for the voice mixed with its accompaniment.
+def noisy(rows, kind, ratio_db, folder=None):
+    """Rows that stand for the voice with noise or with its accompaniment.
 
     Arguments
     ---------
     rows : list of dict
-        With `wav` and `accomp_wav`.
-    mix_db : float
-        Level of the voice above the accompaniment, both over the whole song
-        while they sound (`mixing.effects.sounding_level`).
+        With `wav`, and `accomp_wav` for accompaniment.
+    kind : str
+        "accompaniment", or a kind of `mixing.noise.make_noise`, whose noise is
+        drawn from the song ID and is the same at all levels.
+    ratio_db : float
+        Level of the voice above it, over the whole song while both sound
+        (`mixing.noise.add_noise`).
+    folder : str or Path, optional
+        Recordings, see `make_noise`.
 
     Returns
     -------
     list of dict
         For `transcription_dataset` without augmentation; their IDs and song
-        IDs end in `@<mix_db>dB`.
+        IDs end in `@<kind><ratio_db>dB`.
 
     Raises
     ------
+    ConfigError
+        If the kind is unknown.
     ManifestError
         If a row has no accompaniment.
     """
-    mark = f"@{mix_db:g}dB"
+    if kind not in TYPES:
+        raise ConfigError(
+            f"noise {kind!r} is unknown: use one of {', '.join(TYPES)}"
+        )
     for row in rows:
-        if not row.get("accomp_wav"):
+        if kind == "accompaniment" and not row.get("accomp_wav"):
             raise ManifestError(
                 f"segment {row['ID']} has no accomp_wav to be mixed with"
             )
+    mark = f"@{kind}{ratio_db:+g}dB"
     return [
         {
             **row,
             "ID": row["ID"] + mark,
             "song_id": row["song_id"] + mark,
-            "mix_db": float(mix_db),
+            "noise": {
+                "kind": kind,
+                "ratio_db": float(ratio_db),
+                "seed": zlib.crc32(row["song_id"].encode("utf-8")),
+                "folder": None if folder is None else str(folder),
+            },
         }
         for row in rows
     ]
@@ -366,14 +383,34 @@ def repeated(rows, times):
     return copies
 
 
+@lru_cache(maxsize=4)
+def _song_noise(kind, samples, seed, folder):
+    return make_noise(kind, samples, seed, folder)
+
+
 @lru_cache(maxsize=4096)
-def _song_gain(voice, accompaniment):
-    """Factor that makes an accompaniment as loud as its voice."""
-    own, other = (
-        sounding_level(read_audio(path, sample_rate=SAMPLE_RATE))
-        for path in (voice, accompaniment)
+def _song_level(path):
+    return sounding_level(read_audio(path, sample_rate=SAMPLE_RATE))
+
+
+def _with_noise(sig, row, left, right):
+    """Mix a slice with its part of the whole song's noise."""
+    noise = row["noise"]
+    if noise["kind"] == "accompaniment":
+        level = _song_level(row["accomp_wav"])
+        other = read_audio(row["accomp_wav"], left, right, SAMPLE_RATE)
+        other = _fitted(other, len(sig))
+    else:
+        samples = int(np.ceil(row["song_end"] * SAMPLE_RATE)) + 1
+        whole = _song_noise(
+            noise["kind"], samples, noise["seed"], noise["folder"]
+        )
+        level = sounding_level(whole)
+        start = round(left * SAMPLE_RATE)
+        other = _fitted(whole[start:], len(sig))
+    return add_noise(
+        sig, other, noise["ratio_db"], levels=(_song_level(row["wav"]), level)
     )
-    return own / other if own and other else 1.0
 
 
 def transcription_dataset(
@@ -390,7 +427,7 @@ def transcription_dataset(
     ---------
     rows : list of dict
         From `data_prep.manifest.read_manifest`, complete songs, as they are
-        or from `mixtures`. Each has a `wav`, and `notes`, `f0` or both.
+        or from `noisy`. Each has a `wav`, and `notes`, `f0` or both.
     seed : int
         Seed of all draws. Default: 0.
     epoch_counter : speechbrain.utils.epoch_loop.EpochCounter, optional
@@ -438,7 +475,7 @@ def transcription_dataset(
     context = frames.n_frames(context_s)
     rows = [
         {
-            **dict.fromkeys(("accomp_wav", "notes", "f0", "mix_db")),
+            **dict.fromkeys(("accomp_wav", "notes", "f0", "noise")),
             **row,
             "song_end": ends[row["song_id"]],
         }
@@ -453,11 +490,8 @@ def transcription_dataset(
         left = max(0, first - context) * frames.FRAME_S
         right = min(row["song_end"], last * frames.FRAME_S + context_s)
         sig = read_audio(row["wav"], left, right, SAMPLE_RATE)
-        if row["mix_db"] is not None:
-            gain = _song_gain(row["wav"], row["accomp_wav"])
-            other = read_audio(row["accomp_wav"], left, right, SAMPLE_RATE)
-            other = _fitted(other, len(sig)) * 10 ** (-row["mix_db"] / 20)
-            sig = sig + gain * other
+        if row["noise"]:
+            sig = _with_noise(sig, row, left, right)
         return sig, left, first - frames.n_frames(left)
 
     def training_slice(row, plan):
@@ -484,7 +518,7 @@ def transcription_dataset(
         sig = _fitted(sig, round(length_s * SAMPLE_RATE))
         return augment.apply(sig, plan, level), left, rate / SAMPLE_RATE
 
-    keys = ["id", "wav", "accomp_wav", "notes", "f0", "mix_db"]
+    keys = ["id", "wav", "accomp_wav", "notes", "f0", "noise"]
     keys += ["start", "stop", "song_end"]
 
     @takes(*keys)

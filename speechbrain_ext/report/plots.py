@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping
 from functools import cache
+from itertools import cycle
 from math import ceil
 from pathlib import Path
 
@@ -508,6 +509,71 @@ def training_curves(
         axes.grid(color="#DDDDDD", lw=0.6)
         if any(curves):
             axes.legend(frameon=False, fontsize=8)
+    return _save(figure, path, overwrite)
+
+
+def noise_curves(results: Mapping, path, overwrite: bool = False) -> Path:
+    """Draw note scores against the level of noise.
+
+    Arguments
+    ---------
+    results : dict of str to NoteStats
+        By test set: `clean`, and any number of `<kind><level>dB` as in
+        `babble-5dB`; other names are left out.
+    path : str or Path
+        The PNG to write.
+    overwrite : bool
+        Whether an existing file may be replaced (default False).
+
+    Returns
+    -------
+    Path
+        The file written: F1 in percent with 95 % bootstrap intervals, a panel
+        for each of COnPOff, COnP and COn.
+
+    Raises
+    ------
+    NoteError
+        If no name has a level.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    curves: dict[str, dict[float, dict]] = {}
+    for name, stats in results.items():
+        found = re.fullmatch(r"([a-z]+)([+-]?[\d.]+)dB", name)
+        if found:
+            kind, level = found[1], float(found[2])
+            curves.setdefault(kind, {})[level] = stats.summarize()
+    if not curves:
+        raise NoteError("there is nothing to draw: no test set has a level")
+    clean = results["clean"].summarize() if "clean" in results else None
+    figure = Figure(figsize=(12.6, 3.9), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    styles = ((RIGHT, "o"), (EXTRA, "s"), (PARTLY, "^"), (PITCH, "v"))
+    panels = figure.subplots(1, 3, sharey=True)
+    for axes, metric in zip(panels, ("COnPOff", "COnP", "COn"), strict=True):
+        for (kind, points), (colour, marker) in zip(
+            curves.items(), cycle(styles)
+        ):
+            levels = sorted(points)
+            mean, low, high = (
+                [100 * points[x][f"{metric}_f1{end}"] for x in levels]
+                for end in ("", "_low", "_high")
+            )
+            axes.plot(levels, mean, color=colour, marker=marker, label=kind)
+            axes.fill_between(levels, low, high, color=colour, alpha=0.12, lw=0)
+        if clean is not None:
+            axes.axhline(
+                100 * clean[f"{metric}_f1"], color=PITCH, ls="--", label="clean"
+            )
+        axes.set_title(metric, fontsize=10)
+        axes.set_xlabel("voice above noise, dB", fontsize=9)
+        axes.set_ylim(0, 100)
+        axes.tick_params(labelsize=8)
+        axes.grid(color="#DDDDDD", lw=0.6)
+    panels[0].set_ylabel("F1, %", fontsize=9)
+    panels[-1].legend(frameon=False, fontsize=8, loc="lower right")
     return _save(figure, path, overwrite)
 
 

@@ -9,11 +9,11 @@ from speechbrain_ext.audio import write_audio
 from speechbrain_ext.datasets import (
     Augment,
     coloured_noise,
-    mixtures,
+    noisy,
     repeated,
     transcription_dataset,
 )
-from speechbrain_ext.errors import ManifestError
+from speechbrain_ext.errors import ConfigError, ManifestError
 from speechbrain_ext.f0 import F0Contour, write_f0
 from speechbrain_ext.formats import write_notes
 from speechbrain_ext.notes import NoteSequence, midi_to_hz
@@ -185,17 +185,43 @@ def tone(sig, hz):
 
 def test_mixtures_have_the_wanted_level_in_every_segment(accompanied):
     voice = transcription_dataset(accompanied)
-    mixed = transcription_dataset(mixtures(accompanied, 6.0))
+    mixed = transcription_dataset(noisy(accompanied, "accompaniment", 6.0))
+    ratio = 10 ** (6 / 20)
     hums = []
     for k in range(3):
-        sig = mixed[k]["sig"].numpy() - voice[k]["sig"].numpy()
-        hums.append(tone(sig, 1000))
+        sig = mixed[k]["sig"].numpy() * (1 + ratio) / ratio
+        hums.append(tone(sig - voice[k]["sig"].numpy(), 1000))
         assert torch.equal(mixed[k]["onset"], voice[k]["onset"])
     # The voice sounds at an amplitude of 0.3, and the hum 6 dB below it.
-    assert np.allclose(hums, 0.3 * 10 ** (-6 / 20), rtol=0.01)
-    assert mixed[0]["song_id"] == "song@6dB"
+    assert np.allclose(hums, 0.3 / ratio, rtol=0.01)
+    assert mixed[0]["song_id"] == "song@accompaniment+6dB"
+
+
+@pytest.mark.parametrize("kind", ["white", "natural"])
+def test_noise_is_the_same_at_all_levels_and_in_all_slices(accompanied, kind):
+    voice = transcription_dataset(accompanied, context_s=1.0)
+    parts = {}
+    for level in (0.0, -10.0):
+        ratio = 10 ** (level / 20)
+        rows = noisy(accompanied, kind, level)
+        dataset = transcription_dataset(rows, context_s=1.0)
+        parts[level] = [
+            dataset[k]["sig"].numpy() * (1 + ratio)
+            - ratio * voice[k]["sig"].numpy()
+            for k in range(3)
+        ]
+    for a, b in zip(parts[0.0], parts[-10.0], strict=True):
+        assert np.allclose(a, b, atol=1e-5) and np.abs(a).max() > 0.05
+    # Segments overlap by their contexts: 3 to 5 s in the first and second.
+    first, second = parts[0.0][:2]
+    assert np.allclose(first[3 * 16000 : 5 * 16000], second[:32000], atol=1e-5)
+
+
+def test_wrong_noise_is_refused(accompanied):
     with pytest.raises(ManifestError, match="song_1 has no accomp_wav"):
-        mixtures([{"ID": "song_1"}], 0.0)
+        noisy([{"ID": "song_1"}], "accompaniment", 0.0)
+    with pytest.raises(ConfigError, match="'rain' is unknown: use one of acc"):
+        noisy(accompanied, "rain", 0.0)
 
 
 def test_training_items_are_accompanied(accompanied):

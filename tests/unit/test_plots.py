@@ -9,6 +9,7 @@ from matplotlib.image import imread
 
 from speechbrain_ext.errors import NoteError, OutputError
 from speechbrain_ext.frames import FramePosteriors
+from speechbrain_ext.metrics.notes import NoteStats
 from speechbrain_ext.notes import Note, NoteSequence
 from speechbrain_ext.report.plots import (
     DPI,
@@ -19,6 +20,7 @@ from speechbrain_ext.report.plots import (
     RIGHT,
     WIDTH_IN,
     _kinds,
+    noise_curves,
     piano_roll,
     read_train_log,
     training_curves,
@@ -188,3 +190,22 @@ def test_training_curves(tmp_path):
     assert image.shape[:2] == pytest.approx(expected, abs=1)
     with pytest.raises(OutputError, match="exists already"):
         training_curves(rows, tmp_path / "curves.png")
+
+
+def test_noise_curves(tmp_path):
+    def stats(estimate):
+        made = NoteStats()
+        for song in ("a", "b"):
+            made.append(song, SONG, estimate)
+        return made
+
+    results = {"clean": stats(SONG), "other": stats(SONG)}
+    for level, estimate in ((-10, NoteSequence()), (0, HEARD), (10, SONG)):
+        results[f"white{level:+d}dB"] = stats(estimate)
+        results[f"babble{level:+d}dB"] = stats(HEARD)
+    image = imread(noise_curves(results, tmp_path / "noise.png"))
+    assert shows(image, RIGHT) > 300 and shows(image, EXTRA) > 300
+    with pytest.raises(OutputError, match="exists"):
+        noise_curves(results, tmp_path / "noise.png")
+    with pytest.raises(NoteError, match="no test set has a level"):
+        noise_curves({"clean": stats(SONG)}, tmp_path / "none.png")

@@ -9,25 +9,42 @@ a download. With MIR-1K, the singers abjones and amy (Huang et al.'s training
 set) also teach it their pitch contours, and their karaoke tracks accompany.
 """
 
+from pathlib import Path
+
+from speechbrain.utils.distributed import if_main_process
+
 from speechbrain_ext import recipe
 from speechbrain_ext.brains.transcription import run_transcription
-from speechbrain_ext.datasets import corpora_rows, mixtures, repeated
+from speechbrain_ext.datasets import corpora_rows, noisy, repeated
+from speechbrain_ext.report.plots import noise_curves
 
 
 def main(hparams, run_opts):
-    """Write the corpus, train on it, test with and without accompaniment."""
+    """Write the corpus, train on it, test alone and with noise."""
     rows = corpora_rows(hparams, ["minisinging", "mir1k"])
-    train, valid = rows["minisinging"]["train"], rows["minisinging"]["valid"]
-    for level in hparams["valid_mix_db"]:
-        valid = valid + mixtures(rows["minisinging"]["valid"], level)
+    train, valid, test = (
+        rows["minisinging"][split] for split in ("train", "valid", "test")
+    )
+    valid = valid + [
+        row
+        for level in hparams["valid_mix_db"]
+        for row in noisy(valid, "accompaniment", level)
+    ]
     if "mir1k" in rows:
         train = train + repeated(
             rows["mir1k"]["train"], hparams["mir1k_repeats"]
         )
-    tests = {"solo": rows["minisinging"]["test"]}
-    for level in hparams["test_mix_db"]:
-        tests[f"{level:g}dB"] = mixtures(rows["minisinging"]["test"], level)
-    run_transcription(hparams, run_opts, train, valid, tests)
+    tests = {
+        f"{kind}{level:+g}dB": noisy(test, kind, level, folder)
+        for kind, folder in hparams["test_noise"].items()
+        for level in hparams["test_noise_db"]
+    }
+    results = run_transcription(
+        hparams, run_opts, train, valid, {"clean": test, **tests}
+    )
+    if if_main_process():
+        place = Path(hparams["output_folder"]) / "noise.png"
+        noise_curves(results, place, overwrite=True)
 
 
 if __name__ == "__main__":
