@@ -1,4 +1,4 @@
-"""The command line: `singbrain transcribe | evaluate | prepare`.
+"""The command line: `singbrain transcribe | export | evaluate | prepare`.
 
 Exit codes: 0 all went well, 2 something the user can mend (one line on stderr
 says what), 130 stopped with Ctrl-C.
@@ -71,6 +71,14 @@ examples:
   singbrain prepare --list
   singbrain prepare mir_st500 corpora/MIR_ST500 manifests/mir_st500 --jobs 4
   singbrain prepare vocadito corpora/vocadito manifests/vocadito --download
+"""
+
+
+_EXPORT = """\
+examples:
+  singbrain export transcriber.onnx
+  singbrain export mine.onnx --model results/full/1986/model
+  singbrain transcribe song.wav --model mine.onnx
 """
 
 
@@ -180,6 +188,15 @@ def _parser():
             _transcribe,
             "turn recordings of a singing voice into notes",
             _TRANSCRIBE,
+        )
+    )
+    _add_export(
+        command(
+            commands,
+            "export",
+            _export,
+            "write a transcriber as an ONNX file that needs no PyTorch",
+            _EXPORT,
         )
     )
     kinds = commands.add_parser(
@@ -300,8 +317,8 @@ def _add_transcribe(parser):
     add(
         "--model",
         metavar="DIR",
-        help="model folder, or name of a shipped model (default: the shipped "
-        "transcriber)",
+        help="model folder, name of a shipped model, or .onnx file (default: "
+        "the shipped transcriber)",
     )
     add(
         "--device",
@@ -791,6 +808,37 @@ def _progress(jobs, quiet):
         file=sys.stderr,
     ) as bar:
         yield _Progress(bar)
+
+
+# --- export ----------------------------------------------------------------
+
+
+def _add_export(parser):
+    add = parser.add_argument
+    add("file", metavar="FILE", help="the file to write, ending in .onnx")
+    add(
+        "--model",
+        metavar="DIR",
+        help="model folder, or name of a shipped model (default: the shipped "
+        "transcriber)",
+    )
+    add("--force", action="store_true", help="replace an existing file")
+
+
+def _export(options):
+    from speechbrain_ext.inference.onnx import SUFFIX, export_onnx
+    from speechbrain_ext.inference.transcriber import Transcriber
+
+    path = Path(options.file)
+    if path.suffix != SUFFIX:
+        raise OutputError(f"{path}: its name must end in {SUFFIX}")
+    transcriber = Transcriber.from_hparams(options.model)
+    difference = export_onnx(transcriber, path, overwrite=options.force)
+    size = path.stat().st_size / 1e6
+    print(
+        f"{path}: {size:.1f} MB, differs from PyTorch by at most "
+        f"{difference:.0e}"
+    )
 
 
 # --- evaluate notes --------------------------------------------------------

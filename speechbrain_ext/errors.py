@@ -6,6 +6,8 @@ code 2; anything that is not a `SingBrainError` is a fault of ours and keeps
 its traceback.
 """
 
+from importlib import import_module
+
 
 class SingBrainError(Exception):
     """Root of all errors caused by input, configuration or environment."""
@@ -37,3 +39,42 @@ class OutputError(SingBrainError):
 
 class DependencyError(SingBrainError):
     """An optional library or program that a feature needs is missing."""
+
+
+def optional_library(module, package, extra=None, what="this"):
+    """Import a library that not everybody has.
+
+    Arguments
+    ---------
+    module : str
+        What is imported.
+    package : str
+        What pip calls it.
+    extra : str, optional
+        Extra of SingBrain that brings it.
+    what : str
+        What needs it, for the message. Default: "this".
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    DependencyError
+        If it is missing: with the command that installs it.
+
+    Example
+    -------
+    >>> optional_library("no_such", "no-such", "all")
+    Traceback (most recent call last):
+    speechbrain_ext.errors.DependencyError: this needs no-such: \
+pip install "singbrain[all]"
+    """
+    try:
+        return import_module(module)
+    except ImportError:
+        wanted = f'"singbrain[{extra}]"' if extra else package
+        raise DependencyError(
+            f"{what} needs {package}: pip install {wanted}"
+        ) from None

@@ -34,7 +34,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speechbrain_ext.errors import DependencyError, NoteError, OutputError
+from speechbrain_ext.errors import NoteError, OutputError, optional_library
 from speechbrain_ext.f0 import F0Contour
 from speechbrain_ext.files import atomic_path
 from speechbrain_ext.frames import FRAME_S, frame_centres, n_frames
@@ -1049,13 +1049,7 @@ def _format_name(path: Path, format: str | None) -> str:
 
 def _library(module: str, package: str, extra: str | None = None):
     """Import an optional library."""
-    try:
-        return import_module(module)
-    except ImportError:
-        what = f'"singbrain[{extra}]"' if extra else package
-        raise DependencyError(
-            f"this note format needs {package}: pip install {what}"
-        ) from None
+    return optional_library(module, package, extra, "this note format")
 
 
 @contextmanager

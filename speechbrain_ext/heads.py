@@ -46,6 +46,24 @@ def mismatch(encoder, head):
     return None
 
 
+def _posteriors(self, logits) -> FramePosteriors:
+    """`outputs` as the decoder takes them.
+
+    Arguments
+    ---------
+    logits : torch.Tensor (frames, output_size)
+        Of one recording.
+
+    Returns
+    -------
+    FramePosteriors
+        Float32 arrays.
+    """
+    outputs = self.outputs(logits.detach().float().cpu())
+    arrays = {name: value.numpy() for name, value in outputs.items()}
+    return FramePosteriors(low=self.low, **arrays)
+
+
 class NoteHead(nn.Module):
     """Linear layer with an onset, a silence and a pitch part.
 
@@ -160,22 +178,21 @@ class NoteHead(nn.Module):
             targets.append(part.masked_fill(pitch == UNVOICED, size - 1))
         return targets
 
-    def posteriors(self, logits) -> FramePosteriors:
+    def outputs(self, logits):
         """Probabilities for the decoder.
 
         Arguments
         ---------
-        logits : torch.Tensor (frames, output_size)
-            Of one recording.
+        logits : torch.Tensor (..., output_size)
 
         Returns
         -------
-        FramePosteriors
-            Float32 arrays. The log-probability of a semitone is renormalised
-            over all classes but "none"; with "octave_class" it is the sum of
-            both parts. Where a part says "none", the frame is not `voiced`.
+        dict of str to torch.Tensor (...) or (..., n_pitches)
+            By the names of `frames.FramePosteriors`. The log-probability of a
+            semitone is renormalised over all classes but "none"; with
+            "octave_class" it is the sum of both parts. Where a part says
+            "none", the frame is not `voiced`.
         """
-        logits = logits.detach().float().cpu()
         onset, silence, parts = self.split(logits)
         said = [part.argmax(-1) < part.shape[-1] - 1 for part in parts]
         parts = [functional.log_softmax(part[..., :-1], -1) for part in parts]
@@ -183,14 +200,16 @@ class NoteHead(nn.Module):
             pitch = parts[0]
         else:
             octave, pitch_class = parts
-            pitch = (octave[:, :, None] + pitch_class[:, None, :]).flatten(1)
-        return FramePosteriors(
-            torch.sigmoid(onset).numpy(),
-            torch.sigmoid(silence).numpy(),
-            pitch.numpy(),
-            self.low,
-            torch.stack(said).all(0).numpy(),
-        )
+            pitch = octave[..., :, None] + pitch_class[..., None, :]
+            pitch = pitch.flatten(-2)
+        return {
+            "onset": torch.sigmoid(onset),
+            "silence": torch.sigmoid(silence),
+            "pitch": pitch,
+            "voiced": torch.stack(said).all(0),
+        }
+
+    posteriors = _posteriors
 
 
 class MelodyHead(nn.Module):
@@ -332,34 +351,34 @@ class MelodyHead(nn.Module):
         outside = (relative < 0) | (relative >= self.n_pitches)
         return [relative.masked_fill(outside, IGNORED)]
 
-    def posteriors(self, logits) -> FramePosteriors:
+    def outputs(self, logits):
         """Probabilities for the decoder.
 
         Arguments
         ---------
-        logits : torch.Tensor (frames, output_size)
-            Of one recording.
+        logits : torch.Tensor (..., output_size)
 
         Returns
         -------
-        FramePosteriors
-            Float32 arrays, `voicing` and `f0` among them. The frequency is
-            the mean of the highest bin and its two neighbours on each side,
-            weighted with their probabilities.
+        dict of str to torch.Tensor (...) or (..., n_pitches)
+            By the names of `frames.FramePosteriors`. The frequency is the mean
+            of the highest bin and its two neighbours on each side, weighted
+            with their probabilities.
         """
-        logits = logits.detach().float().cpu()
         onset, silence, (pitch,) = self.split(logits)
         voicing, contour = self.contour(logits)
-        nearby = contour.argmax(-1, keepdim=True) + torch.arange(-2, 3)
+        around = torch.arange(-2, 3, device=logits.device)
+        nearby = contour.argmax(-1, keepdim=True) + around
         inside = (nearby >= 0) & (nearby < self.n_bins)
         weights = contour.gather(-1, nearby.clamp(0, self.n_bins - 1))
-        weights = weights.masked_fill(~inside, -torch.inf).softmax(-1)
+        weights = weights.masked_fill(~inside, -1e9).softmax(-1)
         at = (weights * nearby).sum(-1) - BINS_PER_SEMITONE // 2
-        return FramePosteriors(
-            torch.sigmoid(onset).numpy(),
-            torch.sigmoid(silence).numpy(),
-            functional.log_softmax(pitch, -1).numpy(),
-            self.low,
-            voicing=torch.sigmoid(voicing).numpy(),
-            f0=(self.low + at / BINS_PER_SEMITONE).numpy(),
-        )
+        return {
+            "onset": torch.sigmoid(onset),
+            "silence": torch.sigmoid(silence),
+            "pitch": functional.log_softmax(pitch, -1),
+            "voicing": torch.sigmoid(voicing),
+            "f0": self.low + at / BINS_PER_SEMITONE,
+        }
+
+    posteriors = _posteriors

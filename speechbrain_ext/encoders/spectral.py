@@ -97,15 +97,19 @@ class _Spectrum(nn.Module):
 
     def forward(self, wavs):
         side = (self.window_samples - self.hop) // 2
+        # ONNX knows no complex numbers.
+        exporting = torch.onnx.is_in_onnx_export()
         spectrum = torch.stft(
             functional.pad(wavs, (side, side)),
             self.window_samples,
             self.hop,
             window=self.window,
             center=False,
-            return_complex=True,
+            return_complex=not exporting,
         )
-        power = spectrum.real.square() + spectrum.imag.square()
+        if not exporting:
+            spectrum = torch.view_as_real(spectrum)
+        power = spectrum.square().sum(-1)
         power = power.transpose(1, 2) @ self.filters / self.window_samples
         # About zero mean and unit variance for sung voices.
         return torch.log10(power + _POWER_FLOOR).add(4.0).div(2.0)

@@ -6,13 +6,11 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from speechbrain_ext import audio
 from speechbrain_ext.errors import AudioError, ConfigError, ModelError
 from speechbrain_ext.f0 import F0Contour
 from speechbrain_ext.frames import FRAME_RATE, FramePosteriors
-from speechbrain_ext.heads import mismatch
 from speechbrain_ext.inference.levels import LevelMeter, with_velocities
 from speechbrain_ext.inference.model_folder import (
     HYPERPARAMS,
@@ -96,6 +94,8 @@ class Transcriber:
         model_name="",
         device="cpu",
     ):
+        from speechbrain_ext.heads import mismatch
+
         if encoder.sample_rate != sample_rate:
             raise ModelError(
                 f"the model works at {sample_rate} Hz but its encoder at "
@@ -109,6 +109,12 @@ class Transcriber:
         self.device = checked_device(device)
         self.encoder = encoder.eval().to(self.device)
         self.head = head.eval().to(self.device)
+        self.context_s = encoder.context_s
+        self.output_size = head.output_size
+        self._settle(decoder, sample_rate, chunk_s, model_name)
+
+    def _settle(self, decoder, sample_rate, chunk_s, model_name):
+        """What does not depend on how the model computes."""
         self.decoder = decoder
         self.sample_rate = sample_rate
         self.chunk_s = float(chunk_s)
@@ -130,8 +136,8 @@ class Transcriber:
         Arguments
         ---------
         source : str or Path, optional
-            Model folder, or name of a shipped model. Default: the shipped
-            transcriber.
+            Model folder, name of a shipped model, or ONNX file (see `onnx`).
+            Default: the shipped transcriber.
         device : str
             Where to compute. Default: "cpu".
         overrides : dict, optional
@@ -150,6 +156,15 @@ class Transcriber:
         ConfigError
             If an override or the device is unknown.
         """
+        if str(source).endswith(".onnx"):
+            from speechbrain_ext.inference.onnx import OnnxTranscriber
+
+            if device != "cpu":
+                raise ConfigError(
+                    f"an ONNX model computes on the CPU, not on {device}: "
+                    "use a model folder"
+                )
+            return OnnxTranscriber(source, overrides)
         device = checked_device(device)
         folder = find_model(source)
         hparams = load_model(folder, ("encoder", "head"), overrides)
@@ -179,7 +194,7 @@ class Transcriber:
     @cached_property
     def has_f0(self) -> bool:
         """Whether the model gives a fundamental frequency."""
-        logits = np.zeros((1, self.head.output_size), np.float32)
+        logits = np.zeros((1, self.output_size), np.float32)
         return F0Contour.from_posteriors(self.posteriors(logits)) is not None
 
     def require_f0(self, purpose) -> None:
@@ -317,7 +332,7 @@ class Transcriber:
 
     def _signal(self, wav, sample_rate):
         """Check a signal in memory; mono, at the model's rate."""
-        if isinstance(wav, torch.Tensor):
+        if hasattr(wav, "detach"):  # a tensor
             wav = wav.detach().cpu().numpy()
         wav = np.asarray(wav, dtype=np.float32)
         if wav.ndim == 2:
@@ -371,6 +386,8 @@ class Transcriber:
         -------
         speechbrain_ext.frames.FramePosteriors
         """
+        import torch
+
         return self.head.posteriors(torch.from_numpy(logits))
 
     def f0(self, posteriors) -> F0Contour:
@@ -397,12 +414,12 @@ class Transcriber:
         return contour
 
     def _stitched(self, blocks, progress=None, name="the signal"):
-        parts, done = [np.zeros((0, self.head.output_size), np.float32)], 0
+        parts, done = [np.zeros((0, self.output_size), np.float32)], 0
         for part in stitch_frames(
             blocks,
             self._forward,
             self.chunk_s,
-            self.encoder.context_s,
+            self.context_s,
             FRAME_RATE,
             self.sample_rate,
         ):
@@ -418,11 +435,13 @@ class Transcriber:
                 progress(done / FRAME_RATE)
         return np.concatenate(parts)
 
-    @torch.inference_mode()
     def _forward(self, wav):
+        import torch
+
         wavs = torch.from_numpy(np.ascontiguousarray(wav))[None]
-        logits = self.head(self.encoder(wavs.to(self.device)))
-        return logits[0].float().cpu().numpy()
+        with torch.inference_mode():
+            logits = self.head(self.encoder(wavs.to(self.device)))
+            return logits[0].float().cpu().numpy()
 
 
 def checked_device(device):
@@ -447,6 +466,8 @@ def checked_device(device):
     >>> checked_device("cpu")
     device(type='cpu')
     """
+    import torch
+
     try:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
