@@ -417,6 +417,7 @@ def decode(
     max_gap_s: float = 0.0,
     rescue_s: float | None = 0.16,
     sustain_s: float = 0.0,
+    split_s: float | None = None,
     pitch: str = "semitone",
 ) -> NoteSequence:
     """Melody of frame posteriors.
@@ -446,6 +447,10 @@ def decode(
     sustain_s : float
         A note goes on for up to this long after its end as long as the voice
         has a pitch (`FramePosteriors.voicing` of a half or more). Default: 0 s.
+    split_s : float, optional
+        A stretch of a note of at least this length, on which the voice
+        (`FramePosteriors.f0`) is more than 75 cents away from the note's
+        pitch, becomes a note of its own; None (default): never.
     pitch : str
         "semitone" (default): whole MIDI numbers. "continuous": the median of
         `FramePosteriors.f0` over the voiced frames of the note that are less
@@ -487,6 +492,12 @@ def decode(
         ends = np.minimum(stops, ends + int(round(sustain_s * FRAME_RATE)))
     touching = ends >= following
     ends = np.minimum(ends, following)
+    sums = _segment_sums(posteriors.pitch, starts, ends)
+    midi = posteriors.low + np.argmax(sums, axis=1).astype(np.float64)
+    if split_s is not None and posteriors.f0 is not None:
+        starts, refined, ends, touching, midi = _split(
+            posteriors, starts, refined, ends, touching, midi, split_s
+        )
 
     onsets = (starts + 0.5 + refined) * FRAME_S
     offsets = ends * FRAME_S
@@ -494,8 +505,6 @@ def decode(
     inner_touch[-1] = False
     offsets[inner_touch] = np.append(onsets[1:], 0.0)[inner_touch]
 
-    sums = _segment_sums(posteriors.pitch, starts, ends)
-    midi = posteriors.low + np.argmax(sums, axis=1).astype(np.float64)
     if pitch == "continuous" and posteriors.f0 is not None:
         midi = _sung_pitches(posteriors, starts, ends, midi)
     singing = _segment_sums(1.0 - posteriors.silence[:, None], starts, ends)
@@ -537,12 +546,51 @@ def _interleaved(starts, ends):
     return np.stack([starts, ends], axis=1).reshape(-1)
 
 
+def _split(posteriors, starts, refined, ends, touching, midi, split_s):
+    """Cut notes where the voice stays away from their pitch."""
+    shortest = max(1, int(round(split_s * FRAME_RATE)))
+    voiced = _is_voiced(posteriors)
+    rows = []
+    for start, shift, end, touch, semitone in zip(
+        starts, refined, ends, touching, midi, strict=True
+    ):
+        f0, sung = posteriors.f0[start:end], voiced[start:end]
+        far = sung & (np.abs(f0 - semitone) > 0.75)
+        edges = np.flatnonzero(np.diff(np.pad(far.astype(np.int8), 1)))
+        cuts, leaves = [0], False
+        for a, b in zip(edges[::2], edges[1::2], strict=True):
+            if b - a >= shortest:
+                leaves = True
+                # A remainder too short to be told apart goes with the run.
+                cuts += [a] if a - cuts[-1] >= MIN_ONSET_DISTANCE else []
+                cuts += [b] if end - start - b >= MIN_ONSET_DISTANCE else []
+        for a, b in zip(cuts, [*cuts[1:], end - start], strict=True):
+            here = f0[a:b][sung[a:b]]
+            pitch = semitone
+            if leaves and len(here):
+                pitch = np.floor(np.median(here) + 0.5)
+            last = b == end - start
+            rows.append(
+                (start + a, shift if a == 0 else -0.5, start + b,
+                 touch if last else True, pitch)
+            )  # fmt: skip
+    starts, refined, ends, touching, midi = map(
+        np.array, zip(*rows, strict=True)
+    )
+    return starts, refined, ends, touching, midi
+
+
+def _is_voiced(posteriors):
+    """Frames in which the voice has a pitch; all if that is not known."""
+    if posteriors.voicing is None:
+        return np.ones(len(posteriors), dtype=bool)
+    return posteriors.voicing >= 0.5
+
+
 def _sung_pitches(posteriors, starts, ends, semitones):
     """Median pitch of the voiced frames of each note, near its semitone."""
     sung = semitones.copy()
-    voiced = np.ones(len(posteriors), dtype=bool)
-    if posteriors.voicing is not None:
-        voiced = posteriors.voicing >= 0.5
+    voiced = _is_voiced(posteriors)
     for k, (start, end) in enumerate(zip(starts, ends, strict=True)):
         f0 = posteriors.f0[start:end][voiced[start:end]]
         near = f0[np.abs(f0 - semitones[k]) < 1]
@@ -566,7 +614,7 @@ class NoteDecoder:
     Arguments
     ---------
     onset_threshold, silence_threshold, min_duration_s, max_gap_s, rescue_s, \
-sustain_s, pitch
+sustain_s, split_s, pitch
         See `decode`.
     method : str
         "peaks" (`decode`, default) or "published" (`decode_published`, which
@@ -591,6 +639,7 @@ sustain_s, pitch
     max_gap_s: float = 0.0
     rescue_s: float | None = 0.16
     sustain_s: float = 0.0
+    split_s: float | None = None
     pitch: str = "semitone"
     method: str = "peaks"
 
@@ -601,7 +650,13 @@ sustain_s, pitch
                 raise ConfigError(
                     f"{name} is {value:g}: choose a probability between 0 and 1"
                 )
-        for name in ("min_duration_s", "max_gap_s", "rescue_s", "sustain_s"):
+        for name in (
+            "min_duration_s",
+            "max_gap_s",
+            "rescue_s",
+            "sustain_s",
+            "split_s",
+        ):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ConfigError(

@@ -553,3 +553,60 @@ def test_published_decoder_behind_the_published_head(seed):
     rows = np.array([row[:2] for row in expected])
     assert np.allclose(found.intervals, rows + 0.01, atol=1e-9)
     assert len(found) > 10
+
+
+def glide(pitches, n=60):
+    """Posteriors of one note on 60 from frame 5 to 55, sung as given."""
+    onset, silence = np.zeros(n), np.ones(n)
+    onset[5], silence[5:55] = 1.0, 0.0
+    logs = np.full((n, 24), -9.0)
+    logs[:, 60 - 48] = 0.0
+    f0, voicing = np.full(n, 60.0), np.zeros(n)
+    voicing[5:55] = 1.0
+    for first, last, pitch in pitches:
+        f0[first:last] = pitch
+    return frames.FramePosteriors(
+        onset, silence, logs, 48, voicing=voicing, f0=f0
+    )
+
+
+def as_frames(notes):
+    return [
+        (int(n.onset * 50 + 0.1), round(n.offset * 50), n.midi) for n in notes
+    ]
+
+
+def test_split_by_hand():
+    for pitches, wanted in (
+        ([], [(5, 55, 60)]),
+        # Six frames of 61 in the middle, at the end, and at the beginning.
+        ([(20, 26, 61)], [(5, 20, 60), (20, 26, 61), (26, 55, 60)]),
+        ([(49, 55, 58.8)], [(5, 49, 60), (49, 55, 59)]),
+        ([(5, 11, 62)], [(5, 11, 62), (11, 55, 60)]),
+        # Too short, or too near.
+        ([(20, 25, 61)], [(5, 55, 60)]),
+        ([(20, 40, 60.7)], [(5, 55, 60)]),
+        # Two frames are left before and after: they go with the run.
+        ([(7, 53, 63)], [(5, 55, 63)]),
+    ):
+        posteriors = glide(pitches)
+        notes = frames.decode(posteriors, split_s=0.12)
+        assert as_frames(notes) == wanted
+        assert as_frames(frames.decode(posteriors)) == [(5, 55, 60)]
+        # Pieces touch: no time is lost.
+        assert notes[0].onset == pytest.approx(0.11)
+        for early, late in zip(notes[:-1], notes[1:], strict=True):
+            assert early.offset == late.onset
+
+
+def test_split_needs_a_pitch():
+    posteriors = glide([(20, 40, 63)])
+    without = frames.FramePosteriors(
+        posteriors.onset, posteriors.silence, posteriors.pitch, 48
+    )
+    assert len(frames.decode(without, split_s=0.1)) == 1
+    # Unvoiced frames say nothing.
+    posteriors.voicing[20:40] = 0.0
+    assert len(frames.decode(posteriors, split_s=0.1)) == 1
+    with pytest.raises(ConfigError, match="split_s is -1"):
+        frames.NoteDecoder(split_s=-1)
