@@ -788,7 +788,10 @@ def summary_table(results) -> str:
         bootstrap interval; the protocol below.
     """
     metrics = ("COnPOff", "COnP", "COn", "COff")
-    lines = [f"{'F1, %':14}{'songs':>6}" + "".join(f"{m:>15}" for m in metrics)]
+    wide = max(14, *(len(name) + 1 for name in results))
+    lines = [
+        f"{'F1, %':{wide}}{'songs':>6}" + "".join(f"{m:>15}" for m in metrics)
+    ]
     for name, stats in results.items():
         summary = stats.summarize()
         cells = []
@@ -798,7 +801,7 @@ def summary_table(results) -> str:
             if np.isfinite(low):
                 cell += f" +-{50 * (high - low):.1f}"
             cells.append(f"{cell:>15}")
-        lines.append(f"{name:14}{len(stats):6}" + "".join(cells))
+        lines.append(f"{name:{wide}}{len(stats):6}" + "".join(cells))
     protocol = next(iter(results.values())).protocol()
     return "\n".join([*lines, f"mean over songs, 95 % bootstrap; {protocol}"])
 

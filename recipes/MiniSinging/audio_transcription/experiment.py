@@ -1,4 +1,4 @@
-"""Train and test the transcriber that SingBrain ships.
+"""Train a transcriber on MiniSinging; test it alone and in noise.
 
     python experiment.py mini.yaml
     python experiment.py params.yaml
