@@ -64,18 +64,25 @@ def row_faults(root, row):
     return faults
 
 
+def sources(root, pattern):
+    """Files of the recipes, without what their runs left in `results`."""
+    recipes = root / "recipes"
+    return [
+        path
+        for path in recipes.rglob(pattern)
+        if "results" not in path.relative_to(recipes).parts
+    ]
+
+
 def registry_faults(root):
     """What is wrong with the registry as a whole."""
     listed = Counter(row.get("Hparam_file") for row in read_registry(root))
-    recipes = root / "recipes"
     present = {
-        path.relative_to(root).as_posix()
-        for path in recipes.glob("**/*.yaml")
-        if "results" not in path.relative_to(recipes).parts
+        path.relative_to(root).as_posix() for path in sources(root, "*.yaml")
     }
     faults = [f"{path}: not in tests/recipes" for path in present - {*listed}]
     faults += [f"{path}: {n} rows" for path, n in listed.items() if n > 1]
-    for script in recipes.glob("**/experiment.py"):
+    for script in sources(root, "experiment.py"):
         mini = script.with_name("mini.yaml").relative_to(root).as_posix()
         if mini not in present:
             faults.append(f"{mini}: every recipe has one")
@@ -130,6 +137,15 @@ def test_good_tree_has_no_faults(tree):
     root, _ = tree
     assert registry_faults(root) == []
     assert [row_faults(root, row) for row in read_registry(root)] == [[]]
+
+
+def test_what_a_run_left_is_no_recipe(tree):
+    root, _ = tree
+    left = root / "recipes/Corpus/task/results/mini/1986"
+    left.mkdir(parents=True)
+    for name in ("experiment.py", "recipe.yaml", "hyperparams.yaml"):
+        (left / name).touch()
+    assert registry_faults(root) == []
 
 
 def test_forgotten_yaml_is_found(tree):
