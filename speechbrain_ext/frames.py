@@ -569,15 +569,10 @@ def _split(posteriors, starts, refined, ends, touching, midi, split_s):
             pitch = semitone
             if leaves and len(here):
                 pitch = np.floor(np.median(here) + 0.5)
-            last = b == end - start
-            rows.append(
-                (start + a, shift if a == 0 else -0.5, start + b,
-                 touch if last else True, pitch)
-            )  # fmt: skip
-    starts, refined, ends, touching, midi = map(
-        np.array, zip(*rows, strict=True)
-    )
-    return starts, refined, ends, touching, midi
+            edge = shift if a == 0 else -0.5
+            touches = touch or b < end - start
+            rows.append((start + a, edge, start + b, touches, pitch))
+    return tuple(map(np.array, zip(*rows, strict=True)))
 
 
 def _is_voiced(posteriors):

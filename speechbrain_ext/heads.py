@@ -46,25 +46,28 @@ def mismatch(encoder, head):
     return None
 
 
-def _posteriors(self, logits) -> FramePosteriors:
-    """`outputs` as the decoder takes them.
+class _Head(nn.Module):
+    """What all heads share."""
 
-    Arguments
-    ---------
-    logits : torch.Tensor (frames, output_size)
-        Of one recording.
+    def posteriors(self, logits) -> FramePosteriors:
+        """`outputs` as the decoder takes them.
 
-    Returns
-    -------
-    FramePosteriors
-        Float32 arrays.
-    """
-    outputs = self.outputs(logits.detach().float().cpu())
-    arrays = {name: value.numpy() for name, value in outputs.items()}
-    return FramePosteriors(low=self.low, **arrays)
+        Arguments
+        ---------
+        logits : torch.Tensor (frames, output_size)
+            Of one recording.
+
+        Returns
+        -------
+        FramePosteriors
+            Float32 arrays.
+        """
+        outputs = self.outputs(logits.detach().float().cpu())
+        arrays = {name: value.numpy() for name, value in outputs.items()}
+        return FramePosteriors(low=self.low, **arrays)
 
 
-class NoteHead(nn.Module):
+class NoteHead(_Head):
     """Linear layer with an onset, a silence and a pitch part.
 
     Arguments
@@ -209,10 +212,8 @@ class NoteHead(nn.Module):
             "voiced": torch.stack(said).all(0),
         }
 
-    posteriors = _posteriors
 
-
-class MelodyHead(nn.Module):
+class MelodyHead(_Head):
     """Notes and the fundamental frequency, with an encoder's evidence.
 
     A linear layer on the encoder's context, to whose pitch parts the evidence
@@ -380,5 +381,3 @@ class MelodyHead(nn.Module):
             "voicing": torch.sigmoid(voicing),
             "f0": self.low + at / BINS_PER_SEMITONE,
         }
-
-    posteriors = _posteriors

@@ -267,12 +267,9 @@ def as_n20emv2(
     OutputError
         If the folder holds something else or cannot be written.
     """
-    for name, n in (
-        ("n_train", n_train),
-        ("n_valid", n_valid),
-        ("n_test", n_test),
-    ):
-        _check_count(name, n)
+    counts = {"train": n_train, "valid": n_valid, "test": n_test}
+    for split, n in counts.items():
+        _check_count(f"n_{split}", n)
     if songs_per_singer < 1:
         raise ConfigError(
             f"songs_per_singer is {songs_per_singer}: take at least 1"
@@ -280,9 +277,7 @@ def as_n20emv2(
     _check_length(song_s, 20)
     options = {
         "layout": "n20emv2",
-        "n_train": n_train,
-        "n_valid": n_valid,
-        "n_test": n_test,
+        **{f"n_{split}": n for split, n in counts.items()},
         "song_s": song_s,
         "songs_per_singer": songs_per_singer,
         "seed": seed,
@@ -290,7 +285,7 @@ def as_n20emv2(
     }
     songs = []
     singer = 0
-    for split, n in (("train", n_train), ("valid", n_valid), ("test", n_test)):
+    for split, n in counts.items():
         for k in range(n):
             singer += k % songs_per_singer == 0
             songs.append(

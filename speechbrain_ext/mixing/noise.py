@@ -18,7 +18,6 @@ from speechbrain_ext.errors import AudioError, ConfigError
 from speechbrain_ext.mixing.effects import sounding_level
 
 TYPES = ("accompaniment", "white", "babble", "natural")
-LEVELS_DB = (-10, -5, 0, 5, 10)
 
 # Voices that talk at the same time, as in the published mixtures.
 BABBLE_VOICES = 30
