@@ -66,6 +66,16 @@ examples:
   singbrain evaluate notes MIR-ST500.json predictions.json --json
 """
 
+_EVALUATE_F0 = """\
+REF and EST are two contour files (CSV with the columns time_s and f0_hz, as
+`singbrain transcribe --f0` writes them, or MIR-1K's .pv), or two folders of
+them that are paired by name.
+
+examples:
+  singbrain evaluate f0 reference.csv estimate.f0.csv
+  singbrain evaluate f0 MIR-1K/PitchLabel contours/ --csv scores.csv
+"""
+
 _PREPARE = """\
 examples:
   singbrain prepare --list
@@ -211,6 +221,15 @@ def _parser():
             _evaluate_notes,
             "score transcribed notes against reference notes",
             _EVALUATE,
+        )
+    )
+    _add_evaluate_f0(
+        command(
+            kinds,
+            "f0",
+            _evaluate_f0,
+            "score F0 contours against reference contours",
+            _EVALUATE_F0,
         )
     )
     _add_prepare(
@@ -872,6 +891,11 @@ def _add_evaluate_notes(parser):
         help="format of the note files (default: by their suffixes); in "
         "folders other files are left out",
     )
+    _add_score_outputs(parser)
+
+
+def _add_score_outputs(parser):
+    add = parser.add_argument
     add(
         "--json",
         action="store_true",
@@ -882,15 +906,10 @@ def _add_evaluate_notes(parser):
 
 
 def _evaluate_notes(options):
-    import json
+    from speechbrain_ext.metrics.notes import METRICS, as_json, evaluate_paths
 
-    from speechbrain_ext.metrics.notes import as_json, evaluate_paths
-
-    if options.csv and not options.force and os.path.lexists(options.csv):
-        raise OutputError(
-            f"{options.csv} exists already: use --force to replace it"
-        )
-    stats, only_reference, only_estimate = evaluate_paths(
+    _check_csv(options)
+    found = evaluate_paths(
         options.reference,
         options.estimate,
         format=options.format,
@@ -899,6 +918,66 @@ def _evaluate_notes(options):
         offset_ratio=options.offset_ratio,
         offset_min_tolerance=options.offset_min,
     )
+    _show_scores(
+        options,
+        found,
+        as_json,
+        {
+            **{m: lambda song, m=m: song.scores[m].f1 for m in METRICS},
+            "ref": lambda song: song.reference_notes,
+            "est": lambda song: song.estimated_notes,
+        },
+        "F1 %",
+    )
+
+
+# --- evaluate f0 -----------------------------------------------------------
+
+
+def _add_evaluate_f0(parser):
+    add = parser.add_argument
+    add("reference", metavar="REF", help="contour of the voice, or a folder")
+    add("estimate", metavar="EST", help="estimated contour, or a folder")
+    add(
+        "--pitch-tolerance",
+        type=float,
+        default=50.0,
+        metavar="CENTS",
+        help="pitch tolerance in cents (default: 50)",
+    )
+    _add_score_outputs(parser)
+
+
+def _evaluate_f0(options):
+    from speechbrain_ext.metrics.melody import METRICS, evaluate_f0_paths
+
+    _check_csv(options)
+    found = evaluate_f0_paths(
+        options.reference, options.estimate, options.pitch_tolerance
+    )
+    _show_scores(
+        options,
+        found,
+        lambda stats: {
+            key: stats.summarize()[key] for key in ("songs", *METRICS)
+        },
+        {m: lambda song, m=m: song.scores[m] for m in METRICS},
+        "%",
+    )
+
+
+def _check_csv(options):
+    if options.csv and not options.force and os.path.lexists(options.csv):
+        raise OutputError(
+            f"{options.csv} exists already: use --force to replace it"
+        )
+
+
+def _show_scores(options, found, as_json, columns, title):
+    """Print and write what an evaluation found."""
+    import json
+
+    stats, only_reference, only_estimate = found
     for side, songs in (
         (options.reference, only_reference),
         (options.estimate, only_estimate),
@@ -913,28 +992,29 @@ def _evaluate_notes(options):
     if options.json:
         print(json.dumps(as_json(stats)))
         return
-    print(_song_table(stats.songs))
+    print(_song_table(stats.songs, columns, title))
     print()
     stats.write_table(sys.stdout)
 
 
-def _song_table(songs):
-    """F1 of every song in percent."""
-    from speechbrain_ext.metrics.notes import METRICS
-
+def _song_table(songs, columns, title):
+    """A line per song: shares in percent, counts as they are."""
     width = max(4, *(len(song.song_id) for song in songs))
-    rows = [
-        f"{'F1 %':{width}}"
-        + "".join(f"{name:>9}" for name in METRICS)
-        + f"{'ref':>7}{'est':>7}"
+
+    def cell(value):
+        if isinstance(value, int):
+            return f"{value:7}"
+        return f"{100 * value:9.2f}"
+
+    rows = [[column(song) for column in columns.values()] for song in songs]
+    heads = [
+        f"{name:>{len(cell(value))}}"
+        for name, value in zip(columns, rows[0], strict=True)
     ]
-    rows += [
-        f"{song.song_id:{width}}"
-        + "".join(f"{100 * song.scores[name].f1:9.2f}" for name in METRICS)
-        + f"{song.reference_notes:7}{song.estimated_notes:7}"
-        for song in songs
-    ]
-    return "\n".join(rows)
+    lines = [f"{title:{width}}" + "".join(heads)]
+    for song, row in zip(songs, rows, strict=True):
+        lines.append(f"{song.song_id:{width}}" + "".join(map(cell, row)))
+    return "\n".join(lines)
 
 
 # --- prepare ---------------------------------------------------------------

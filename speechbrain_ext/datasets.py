@@ -35,6 +35,7 @@ OUTPUT_KEYS = [
     "segment",
     "n_segments",
     "notes",
+    "f0",
     "sig",
     "onset",
     "silence",
@@ -42,6 +43,9 @@ OUTPUT_KEYS = [
     "f0_target",
     "valid_frames",
 ]
+
+# What `Augment` can add.
+NOISE_KINDS = ("coloured", "natural", "babble")
 
 cached_notes = lru_cache(maxsize=4096)(read_notes)
 cached_f0 = lru_cache(maxsize=4096)(read_f0)
@@ -65,7 +69,11 @@ class Augment:
     noise_db : tuple of float
         Range of the voice's level above added noise. Default: 5 to 50 dB.
     noise_share : float
-        Share of items that get noise, white to brown. Default: 0.3.
+        Share of items that get noise. Default: 0.3.
+    noise_kinds : dict of str to float, optional
+        How often which: `coloured`, white to brown; `natural`, synthesised
+        (`mixing.noise.make_noise`); `babble`, 3 to 15 other voices of the data
+        at once. Default: coloured only.
     accompaniment_share : float
         Share of items that get an accompaniment, from the same song or from
         another one. Default: 0.
@@ -102,7 +110,16 @@ class Augment:
         separated_share=0.1,
         silent_share=0.0,
         tilt_share=0.0,
+        noise_kinds=None,
     ):
+        kinds = dict(noise_kinds or {"coloured": 1.0})
+        total = sum(kinds.values())
+        if not set(kinds) <= set(NOISE_KINDS) or not total > 0:
+            raise ConfigError(
+                f"noise_kinds is {kinds}: give numbers, not all 0, to some of "
+                f"{', '.join(NOISE_KINDS)}"
+            )
+        self.noise_kinds = {k: v / total for k, v in kinds.items()}
         self.jitter_s = jitter_s
         self.gain_db = gain_db
         self.transpose = transpose
@@ -151,6 +168,11 @@ class Augment:
         plan["tilt"] = rng.uniform(-0.7, 0.7)
         if rng.uniform() >= self.tilt_share:
             plan["tilt"] = 0.0
+        kinds = list(self.noise_kinds)
+        chances = list(self.noise_kinds.values())
+        plan["noise_kind"] = kinds[int(rng.choice(len(kinds), p=chances))]
+        # Which voice, where in it and how loud, as shares.
+        plan["babble"] = rng.uniform(size=(int(rng.integers(3, 16)), 3))
         return plan
 
     @staticmethod
@@ -175,7 +197,7 @@ class Augment:
         return imperfect_separation(voice, mixture - voice, rng)
 
     @staticmethod
-    def apply(wav, plan, level=None):
+    def apply(wav, plan, level=None, babble=None):
         """Add noise, tone and gain to a slice.
 
         Arguments
@@ -185,6 +207,8 @@ class Augment:
             From `draw`.
         level : float, optional
             Level that the noise is measured against. Default: that of `wav`.
+        babble : callable, optional
+            Gives other voices, (samples,); needed for that kind of noise.
 
         Returns
         -------
@@ -192,9 +216,14 @@ class Augment:
         """
         level = np.sqrt(np.mean(np.square(wav))) if level is None else level
         if plan["noise_db"] is not None and level > 0:
-            noise = coloured_noise(
-                len(wav), plan["noise_slope"], plan["noise_seed"]
-            )
+            kind, seed = plan["noise_kind"], plan["noise_seed"]
+            if kind == "coloured":
+                noise = coloured_noise(len(wav), plan["noise_slope"], seed)
+            elif kind == "natural":
+                noise = make_noise(kind, len(wav), seed)
+            else:
+                noise = babble()
+                noise = noise / (sounding_level(noise) or 1.0)
             wav = wav + noise * level * 10 ** (-plan["noise_db"] / 20)
         if plan.get("tilt"):
             wav = tilt(wav, plan["tilt"])
@@ -445,9 +474,9 @@ def transcription_dataset(
     -------
     speechbrain.dataio.dataset.DynamicItemDataset
         Items with `OUTPUT_KEYS`: `sig (samples,)` at 16 kHz; `onset`,
-        `silence`, `pitch` and `f0 (frames,)`, NaN and, for `pitch`, -100 where
-        unknown; `valid_frames`, first and last + 1 frame of the segment itself
-        inside the slice.
+        `silence`, `pitch` and `f0_target (frames,)`, NaN and, for `pitch`, -100
+        where unknown; `valid_frames`, first and last + 1 frame of the segment
+        itself inside the slice.
 
     Raises
     ------
@@ -481,9 +510,22 @@ def transcription_dataset(
         }
         for row in rows
     ]
-    accompaniments = sorted(
-        {(r["accomp_wav"], r["song_end"]) for r in rows if r["accomp_wav"]}
-    )
+    # A song counts as often as it has rows: long and repeated ones more.
+    accompaniments = [
+        (r["accomp_wav"], r["song_end"]) for r in rows if r["accomp_wav"]
+    ]
+
+    voices = [(row["wav"], row["song_end"]) for row in rows]
+
+    def babble(plan, length_s):
+        total = np.zeros(round(length_s * SAMPLE_RATE))
+        for which, where, loud in plan["babble"]:
+            place, end = voices[int(which * len(voices))]
+            start = where * max(0.0, end - length_s)
+            voice = read_audio(place, start, start + length_s, SAMPLE_RATE)
+            gain = 10 ** ((12 * loud - 6) / 20) / (sounding_level(voice) or 1.0)
+            total += gain * _fitted(voice, len(total))
+        return total
 
     def evaluation_slice(row):
         first, last = frames.segment_frames(row["start"], row["stop"])
@@ -516,7 +558,8 @@ def transcription_dataset(
                 sig = Augment.accompany(sig, other, plan)
         sig = resample(sig, rate, SAMPLE_RATE)
         sig = _fitted(sig, round(length_s * SAMPLE_RATE))
-        return augment.apply(sig, plan, level), left, rate / SAMPLE_RATE
+        sig = augment.apply(sig, plan, level, lambda: babble(plan, length_s))
+        return sig, left, rate / SAMPLE_RATE
 
     keys = ["id", "wav", "accomp_wav", "notes", "f0", "noise"]
     keys += ["start", "stop", "song_end"]

@@ -15,7 +15,11 @@ import numpy as np
 
 from speechbrain_ext.errors import NoteError
 from speechbrain_ext.files import atomic_path
-from speechbrain_ext.frames import FramePosteriors, frame_centres
+from speechbrain_ext.frames import (
+    FramePosteriors,
+    frame_centres,
+    voiced_frames,
+)
 from speechbrain_ext.notes import hz_to_midi, midi_to_hz
 
 COLUMNS = ("time_s", "f0_hz", "voicing")
@@ -97,23 +101,26 @@ class F0Contour:
                 )
 
     @classmethod
-    def from_posteriors(cls, posteriors: FramePosteriors) -> F0Contour | None:
+    def from_posteriors(
+        cls, posteriors: FramePosteriors, voicing_threshold: float = 0.5
+    ) -> F0Contour | None:
         """What a model says about the voice's pitch.
 
         Arguments
         ---------
         posteriors : FramePosteriors
             From time 0 on.
+        voicing_threshold : float
+            A frame is unvoiced where its voicing is below it. Default: 0.5.
 
         Returns
         -------
         F0Contour or None
-            A frame is unvoiced where its voicing is below a half; None if the
-            model gives no fundamental frequency.
+            None if the model gives no fundamental frequency.
         """
         if posteriors.f0 is None or posteriors.voicing is None:
             return None
-        sung = posteriors.voicing >= 0.5
+        sung = voiced_frames(posteriors, voicing_threshold)
         return cls(
             frame_centres(len(posteriors)),
             np.where(sung, np.clip(posteriors.f0, 0.0, 127.0), 0.0),

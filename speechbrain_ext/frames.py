@@ -419,6 +419,7 @@ def decode(
     sustain_s: float = 0.0,
     split_s: float | None = None,
     pitch: str = "semitone",
+    voicing_threshold: float = 0.5,
 ) -> NoteSequence:
     """Melody of frame posteriors.
 
@@ -446,7 +447,7 @@ def decode(
         Default: 0.16 s.
     sustain_s : float
         A note goes on for up to this long after its end as long as the voice
-        has a pitch (`FramePosteriors.voicing` of a half or more). Default: 0 s.
+        has a pitch. Default: 0 s.
     split_s : float, optional
         A stretch of a note of at least this length, on which the voice
         (`FramePosteriors.f0`) is more than 75 cents away from the note's
@@ -455,6 +456,9 @@ def decode(
         "semitone" (default): whole MIDI numbers. "continuous": the median of
         `FramePosteriors.f0` over the voiced frames of the note that are less
         than a semitone away from that number, at most 49 cents away from it.
+    voicing_threshold : float
+        Lowest `FramePosteriors.voicing` at which the voice has a pitch.
+        Default: 0.5.
 
     Returns
     -------
@@ -486,8 +490,9 @@ def decode(
     quiet = np.append(np.flatnonzero(silent), count)
     ends = quiet[np.searchsorted(quiet, starts, side="right")]
     following = np.append(starts[1:], count)
+    voiced = voiced_frames(posteriors, voicing_threshold)
     if sustain_s > 0 and posteriors.voicing is not None:
-        unvoiced = np.append(np.flatnonzero(posteriors.voicing < 0.5), count)
+        unvoiced = np.append(np.flatnonzero(~voiced), count)
         stops = unvoiced[np.searchsorted(unvoiced, ends)]
         ends = np.minimum(stops, ends + int(round(sustain_s * FRAME_RATE)))
     touching = ends >= following
@@ -496,7 +501,14 @@ def decode(
     midi = posteriors.low + np.argmax(sums, axis=1).astype(np.float64)
     if split_s is not None and posteriors.f0 is not None:
         starts, refined, ends, touching, midi = _split(
-            posteriors, starts, refined, ends, touching, midi, split_s
+            posteriors.f0,
+            voiced,
+            starts,
+            refined,
+            ends,
+            touching,
+            midi,
+            split_s,
         )
 
     onsets = (starts + 0.5 + refined) * FRAME_S
@@ -506,7 +518,7 @@ def decode(
     offsets[inner_touch] = np.append(onsets[1:], 0.0)[inner_touch]
 
     if pitch == "continuous" and posteriors.f0 is not None:
-        midi = _sung_pitches(posteriors, starts, ends, midi)
+        midi = _sung_pitches(posteriors.f0, voiced, starts, ends, midi)
     singing = _segment_sums(1.0 - posteriors.silence[:, None], starts, ends)
     singing = np.clip(singing[:, 0] / (ends - starts), 0.0, 1.0)
     confidence = np.sqrt(np.clip(posteriors.onset[starts], 0, 1) * singing)
@@ -546,15 +558,14 @@ def _interleaved(starts, ends):
     return np.stack([starts, ends], axis=1).reshape(-1)
 
 
-def _split(posteriors, starts, refined, ends, touching, midi, split_s):
+def _split(contour, voiced, starts, refined, ends, touching, midi, split_s):
     """Cut notes where the voice stays away from their pitch."""
     shortest = max(1, int(round(split_s * FRAME_RATE)))
-    voiced = _is_voiced(posteriors)
     rows = []
     for start, shift, end, touch, semitone in zip(
         starts, refined, ends, touching, midi, strict=True
     ):
-        f0, sung = posteriors.f0[start:end], voiced[start:end]
+        f0, sung = contour[start:end], voiced[start:end]
         far = sung & (np.abs(f0 - semitone) > 0.75)
         edges = np.flatnonzero(np.diff(np.pad(far.astype(np.int8), 1)))
         cuts, leaves = [0], False
@@ -575,19 +586,29 @@ def _split(posteriors, starts, refined, ends, touching, midi, split_s):
     return tuple(map(np.array, zip(*rows, strict=True)))
 
 
-def _is_voiced(posteriors):
-    """Frames in which the voice has a pitch; all if that is not known."""
+def voiced_frames(posteriors, threshold=0.5):
+    """Frames in which the voice has a pitch; all if that is not known.
+
+    Arguments
+    ---------
+    posteriors : FramePosteriors
+    threshold : float
+        Lowest probability of voicing. Default: 0.5.
+
+    Returns
+    -------
+    np.ndarray (frames,) of bool
+    """
     if posteriors.voicing is None:
         return np.ones(len(posteriors), dtype=bool)
-    return posteriors.voicing >= 0.5
+    return posteriors.voicing >= threshold
 
 
-def _sung_pitches(posteriors, starts, ends, semitones):
+def _sung_pitches(contour, voiced, starts, ends, semitones):
     """Median pitch of the voiced frames of each note, near its semitone."""
     sung = semitones.copy()
-    voiced = _is_voiced(posteriors)
     for k, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        f0 = posteriors.f0[start:end][voiced[start:end]]
+        f0 = contour[start:end][voiced[start:end]]
         near = f0[np.abs(f0 - semitones[k]) < 1]
         if len(near):
             sung[k] = round(float(np.median(near)), 2)
@@ -609,7 +630,7 @@ class NoteDecoder:
     Arguments
     ---------
     onset_threshold, silence_threshold, min_duration_s, max_gap_s, rescue_s, \
-sustain_s, split_s, pitch
+sustain_s, split_s, pitch, voicing_threshold
         See `decode`.
     method : str
         "peaks" (`decode`, default) or "published" (`decode_published`, which
@@ -637,9 +658,14 @@ sustain_s, split_s, pitch
     split_s: float | None = None
     pitch: str = "semitone"
     method: str = "peaks"
+    voicing_threshold: float = 0.5
 
     def __post_init__(self):
-        for name in ("onset_threshold", "silence_threshold"):
+        for name in (
+            "onset_threshold",
+            "silence_threshold",
+            "voicing_threshold",
+        ):
             value = getattr(self, name)
             if not 0.0 < value < 1.0:
                 raise ConfigError(

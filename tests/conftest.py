@@ -48,6 +48,11 @@ def pytest_runtest_setup():
     settle_lazy_modules()
 
 
+def pytest_runtest_teardown():
+    # A recipe run sets this for the whole process; Hypothesis refuses it.
+    torch.set_flush_denormal(False)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     settle_lazy_modules()

@@ -26,7 +26,15 @@ def _parser():
             if key in ("folder", "progress"):
                 continue
             flag = "--" + key.replace("_", "-")
-            if isinstance(default, tuple):
+            if default == ():
+                sub.add_argument(
+                    flag,
+                    nargs="*",
+                    default=default,
+                    metavar="FILE",
+                    help="default: none",
+                )
+            elif isinstance(default, tuple):
                 sub.add_argument(
                     flag,
                     nargs="+",
@@ -64,7 +72,7 @@ def main(arguments=None) -> int:
     options = vars(parser.parse_args(arguments))
     writer = LAYOUTS[options.pop("layout")]
     for key, value in options.items():
-        if isinstance(value, list):
+        if isinstance(value, list) and key != "sound_fonts":
             if len(value) > 2:
                 parser.error(f"--{key.replace('_', '-')}: give 1 or 2 numbers")
             options[key] = tuple(value) if len(value) == 2 else value[0]

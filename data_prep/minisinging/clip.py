@@ -35,7 +35,7 @@ class Clip:
     voice : np.ndarray (samples,)
         Singing as the microphone hears it, float32.
     stems : dict of str to np.ndarray (samples,)
-        The other sounds: `chords`, `bass`, `drums`, `melody`, `backing`
+        The other sounds: `chords`, `pad`, `bass`, `drums`, `melody`, `backing`
         (a second singer, softer, whose notes are not annotated), `noise`.
     mix : np.ndarray (samples,)
         Sum of voice and stems; its peak is at most 1.
@@ -121,6 +121,7 @@ def render_clip(
     band=True,
     manner="song",
     sample_rate=16000,
+    fonts=(),
 ) -> Clip:
     """Render one clip.
 
@@ -148,6 +149,8 @@ def render_clip(
         song (default) or flamenco, see `draw_score`.
     sample_rate : int, optional
         Samples per second, at least 8000; default: 16000.
+    fonts : sequence of str or Path, optional
+        Sound fonts of the band, see `play_band`; default: none.
 
     Returns
     -------
@@ -211,7 +214,7 @@ def render_clip(
     )
     if band:
         gain = np.float32(10 ** (-ratio / 20))
-        stems = play_band(score, rngs[_BAND], n, sample_rate)
+        stems = play_band(score, rngs[_BAND], n, sample_rate, fonts)
         stems = {name: track * gain for name, track in stems.items()}
         rng = rngs[_BACKING]
         if rng.uniform() < BACKING_CHANCE:

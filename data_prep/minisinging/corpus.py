@@ -27,7 +27,7 @@ from speechbrain_ext.notes import midi_to_hz
 MARKER = "minisinging.json"
 
 # Raise it when the same seed gives other sounds than before.
-VERSION = 2
+VERSION = 3
 
 _SPLITS = {"train": 0, "valid": 1, "test": 2}
 _SINGER, _LENGTH, _SEPARATION = 15485863, 32452843, 49979687
@@ -149,6 +149,7 @@ def as_minisinging(
     seed=0,
     accompaniment_db=(-3.0, 12.0),
     flamenco=0.1,
+    sound_fonts=(),
     sample_rate=16000,
     n_jobs=1,
     progress=True,
@@ -179,6 +180,9 @@ def as_minisinging(
         Level of the voice above the band; default: -3 to 12 dB.
     flamenco : float, optional
         Share of songs in the manner of flamenco (`draw_score`). Default: 0.1.
+    sound_fonts : sequence of str, optional
+        General MIDI fonts that play the accompaniments of four songs of five
+        (`sound_font.SoundFont`). Default: none, all are synthetic.
     sample_rate, n_jobs, progress
         As in `as_mir_st500`.
 
@@ -190,7 +194,7 @@ def as_minisinging(
     Raises
     ------
     ConfigError
-        If a number is out of range.
+        If a number is out of range, or as `sound_font.SoundFont`.
     OutputError
         If the folder holds something else or cannot be written.
     """
@@ -209,6 +213,7 @@ def as_minisinging(
         "seed": seed,
         "accompaniment_db": accompaniment_db,
         "flamenco": flamenco,
+        "sound_fonts": [str(font) for font in sound_fonts or ()],
         "sample_rate": sample_rate,
     }
     songs = [
@@ -513,6 +518,7 @@ def _minisinging_song(target, song, options):
         accompaniment_db=options["accompaniment_db"],
         noise_db=False,
         manner=manner,
+        fonts=options["sound_fonts"],
     )
     place = target / song["split"] / song["song"]
     place.mkdir(parents=True)

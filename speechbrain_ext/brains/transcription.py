@@ -23,13 +23,24 @@ from speechbrain.utils.checkpoints import (
 )
 from speechbrain.utils.distributed import get_rank, if_main_process
 
-from speechbrain_ext.datasets import cached_notes, transcription_dataset
+from speechbrain_ext.datasets import (
+    cached_f0,
+    cached_notes,
+    transcription_dataset,
+)
 from speechbrain_ext.errors import ConfigError, ManifestError, ModelError
+from speechbrain_ext.f0 import F0Contour
 from speechbrain_ext.files import atomic_path
 from speechbrain_ext.formats import write_notes
-from speechbrain_ext.frames import FramePosteriors, NoteDecoder
+from speechbrain_ext.frames import (
+    FramePosteriors,
+    NoteDecoder,
+    frame_centres,
+    voiced_frames,
+)
 from speechbrain_ext.heads import mismatch
 from speechbrain_ext.losses import contour_losses, note_losses
+from speechbrain_ext.metrics.melody import MelodyStats
 from speechbrain_ext.metrics.notes import NoteStats, evaluate_notes
 
 TARGETS = ("onset", "silence", "pitch")
@@ -207,6 +218,54 @@ def tune_decoder(decoder, songs, grid, progress=None):
     return best
 
 
+def tune_voicing(decoder, songs, thresholds):
+    """Decoder whose voicing threshold gives the best contours.
+
+    A song's score is the mean of two shares: of the voiced frames, those that
+    are called voiced with a pitch at most 50 cents off; of the unvoiced ones,
+    those that are called unvoiced. So it does not depend on how much is sung.
+
+    Arguments
+    ---------
+    decoder : NoteDecoder
+    songs : list of (FramePosteriors, np.ndarray (frames,))
+        Posteriors and the true pitches as MIDI numbers: 0 unvoiced, NaN
+        unknown. Songs without voiced or unvoiced frames, and posteriors
+        without a contour, have no vote.
+    thresholds : sequence of float
+        Candidates.
+
+    Returns
+    -------
+    NoteDecoder
+        With the first best threshold.
+
+    Example
+    -------
+    >>> said = FramePosteriors(
+    ...     np.zeros(3), np.zeros(3), np.zeros((3, 1)),
+    ...     voicing=np.array([0.9, 0.6, 0.1]), f0=np.full(3, 60.2),
+    ... )  # fmt: skip
+    >>> songs = [(said, np.array([60.0, 0.0, 0.0]))]
+    >>> tune_voicing(NoteDecoder(), songs, [0.5, 0.7]).voicing_threshold
+    0.7
+    """
+    scores = np.zeros(len(thresholds))
+    for said, true in songs:
+        voiced, unvoiced = true > 0, true == 0
+        if said.f0 is None or not voiced.any() or not unvoiced.any():
+            continue
+        right = np.abs(said.f0 - true) <= 0.5
+        for k, threshold in enumerate(thresholds):
+            called = voiced_frames(said, threshold)
+            scores[k] += np.mean((called & right)[voiced])
+            scores[k] += np.mean(~called[unvoiced])
+    if not scores.any():
+        return decoder
+    best = float(thresholds[int(np.argmax(scores))])
+    return NoteDecoder(**{**decoder.settings(), "voicing_threshold": best})
+
+
 class WarmupCosine:
     """Learning-rate factor that rises linearly and falls along a cosine.
 
@@ -274,7 +333,8 @@ class TranscriptionBrain(sb.Brain):
     """Trains and evaluates an encoder with a `NoteHead`.
 
     Modules: `encoder`, `head`. Hyper-parameters: `decoder`, `decoder_grid`,
-    `seed`, `number_of_epochs`, `probe_epochs`, `head_optimizer`,
+    `voicing_grid`, `seed`, `number_of_epochs`, `probe_epochs`,
+    `head_optimizer`,
     `encoder_optimizer`, `lr_schedule` or `head_annealing` and
     `encoder_annealing`, `loss_weights`, `onset_positive_weight`,
     `keep_checkpoints`, `train_logger`, `output_folder`.
@@ -371,7 +431,7 @@ class TranscriptionBrain(sb.Brain):
                     int(batch.n_segments[k]),
                     head.posteriors(logits[k, first:last]),
                 )
-                self.references[batch.song_id[k]] = batch.notes[k]
+                self.references[batch.song_id[k]] = batch.notes[k], batch.f0[k]
         return sum(
             self.hparams.loss_weights.get(name, 1.0) * value
             for name, value in terms.items()
@@ -498,29 +558,57 @@ class TranscriptionBrain(sb.Brain):
         if stage == sb.Stage.TRAIN:
             self.train_logs = logs
             return
-        songs = [
-            (song_id, posteriors, cached_notes(self.references[song_id]))
-            for song_id, posteriors in self.collector.songs(not self.debug)
-        ]
+        songs = dict(self.collector.songs(not self.debug))
+        notes, contours = self._known(songs)
         state = self.hparams.decoder_state
         if stage == sb.Stage.VALID and self.hparams.decoder_grid:
             state.decoder = tune_decoder(
                 state.decoder,
-                [(p, reference) for _, p, reference in songs],
+                [(songs[k], melody) for k, melody in notes.items()],
                 self.hparams.decoder_grid,
+            )
+        if stage == sb.Stage.VALID and self.hparams.voicing_grid:
+            state.decoder = tune_voicing(
+                state.decoder,
+                [
+                    (songs[k], contour.at(frame_centres(len(songs[k]))))
+                    for k, contour in contours.items()
+                ],
+                self.hparams.voicing_grid,
             )
         self.estimates = {
             song_id: state.decoder(posteriors)
-            for song_id, posteriors, _ in songs
+            for song_id, posteriors in songs.items()
         }
-        self.stats = NoteStats()
-        for song_id, _, reference in songs:
-            self.stats.append(song_id, reference, self.estimates[song_id])
+        self.stats, self.melody_stats = NoteStats(), MelodyStats()
+        for song_id, melody in notes.items():
+            self.stats.append(song_id, melody, self.estimates[song_id])
+        if stage == sb.Stage.TEST:
+            for song_id, contour in contours.items():
+                heard = F0Contour.from_posteriors(
+                    songs[song_id], state.decoder.voicing_threshold
+                )
+                if heard is not None:
+                    self.melody_stats.append(song_id, contour, heard)
+            return
         summary = self.stats.summarize()
         for metric in ("COnPOff", "COnP", "COn", "COff"):
             logs[metric] = summary[f"{metric}_f1"]
-        if stage == sb.Stage.VALID:
-            self._end_epoch(epoch, logs)
+        self._end_epoch(epoch, logs)
+
+    def _known(self, songs):
+        """Notes and contours of the songs, by ID, where there are any."""
+        known = {}, {}
+        for song_id in songs:
+            for path, read, found in zip(
+                self.references[song_id],
+                (cached_notes, cached_f0),
+                known,
+                strict=True,
+            ):
+                if path:
+                    found[song_id] = read(path)
+        return known
 
     def _end_epoch(self, epoch, logs):
         rates = {
@@ -588,22 +676,30 @@ class TranscriptionBrain(sb.Brain):
 
         Returns
         -------
-        NoteStats
-            Also written: `scores.csv` (per song), `scores.txt` (table),
-            `notes/<song>.mid` and `.csv`, `<song>.png`.
+        (NoteStats, MelodyStats)
+            Of the songs whose notes, and whose contour, are known. Also
+            written: `scores.csv` and `f0_scores.csv` (per song), `scores.txt`
+            (tables), `notes/<song>.mid` and `.csv`, `<song>.png`.
         """
         self.evaluate(
             dataset, max_key="COnPOff", test_loader_kwargs=dict(loader_kwargs)
         )
         if not if_main_process():
-            return self.stats
+            return self.stats, self.melody_stats
         from speechbrain_ext.report.plots import piano_roll
 
         folder = Path(folder) / name
         (folder / "notes").mkdir(parents=True, exist_ok=True)
-        self.stats.write_csv(folder / "scores.csv", overwrite=True)
+        tables = [name]
+        for stats, file in (
+            (self.stats, "scores.csv"),
+            (self.melody_stats, "f0_scores.csv"),
+        ):
+            if len(stats):
+                stats.write_csv(folder / file, overwrite=True)
+                tables.append(stats.table())
         with atomic_path(folder / "scores.txt", overwrite=True) as temporary:
-            temporary.write_text(f"{name}\n{self.stats.table()}\n")
+            temporary.write_text("\n".join(tables) + "\n")
         for index, (song_id, notes) in enumerate(self.estimates.items()):
             for suffix in (".mid", ".csv"):
                 write_notes(
@@ -612,14 +708,15 @@ class TranscriptionBrain(sb.Brain):
                     overwrite=True,
                 )
             if index < plot_songs:
+                reference = self.references[song_id][0]
                 piano_roll(
-                    cached_notes(self.references[song_id]),
+                    cached_notes(reference) if reference else None,
                     notes,
                     folder / f"{song_id}.png",
                     title=f"{name}: {song_id}",
                     overwrite=True,
                 )
-        return self.stats
+        return self.stats, self.melody_stats
 
     def export(self, folder, name, card):
         """Write the best checkpoint as a folder that `Transcriber` loads.
@@ -709,9 +806,9 @@ def run_transcription(hparams, run_opts, train, valid, tests):
     Returns
     -------
     dict of str to NoteStats
-        By test set. `output_folder` gets `results/<test set>/`,
-        `results/summary.txt`, `training.png` and the model folder `model/`;
-        with `--debug`, its folder `debug` does.
+        By test set, of those with notes. `output_folder` gets
+        `results/<test set>/`, `results/summary.txt`, `training.png` and the
+        model folder `model/`; with `--debug`, its folder `debug` does.
     """
     output = Path(hparams["output_folder"])
     fault = mismatch(hparams["encoder"], hparams["head"])
@@ -745,7 +842,7 @@ def run_transcription(hparams, run_opts, train, valid, tests):
         train_loader_kwargs=dict(hparams["train_loader"]),
         valid_loader_kwargs=dict(hparams["test_loader"]),
     )
-    results = {
+    found = {
         name: brain.test(
             name,
             transcription_dataset(rows, context_s=context, **shared),
@@ -755,7 +852,16 @@ def run_transcription(hparams, run_opts, train, valid, tests):
         )
         for name, rows in tests.items()
     }
-    table = summary_table(results)
+    results = {name: notes for name, (notes, _) in found.items() if len(notes)}
+    contours = {name: f0 for name, (_, f0) in found.items() if len(f0)}
+    table = "\n\n".join(
+        summary_table(stats, columns, title)
+        for stats, columns, title in (
+            (results, NOTE_COLUMNS, "F1, %"),
+            (contours, CONTOUR_COLUMNS, "F0, %"),
+        )
+        if stats
+    )
     brain.export(
         output / "model",
         hparams["experiment"],
@@ -774,30 +880,39 @@ def run_transcription(hparams, run_opts, train, valid, tests):
     return results
 
 
-def summary_table(results) -> str:
+# Columns of the summary, and the summary's name for their values.
+NOTE_COLUMNS = {m: f"{m}_f1" for m in ("COnPOff", "COnP", "COn", "COff")}
+CONTOUR_COLUMNS = {m: m for m in ("RPA", "VR", "VFA", "OA")}
+
+
+def summary_table(results, columns=NOTE_COLUMNS, title="F1, %") -> str:
     """Scores of several test sets as text.
 
     Arguments
     ---------
-    results : dict of str to NoteStats
+    results : dict of str to SongStats
+    columns : dict of str to str
+        Keys of the statistics' summary by the head of their column.
+        Default: F1 of the note metrics.
+    title : str
+        Above the names of the test sets.
 
     Returns
     -------
     str
-        One line per test set: F1 in percent with the half-width of its 95 %
-        bootstrap interval; the protocol below.
+        One line per test set: means in percent with the half-width of their
+        95 % bootstrap interval; the protocol below.
     """
-    metrics = ("COnPOff", "COnP", "COn", "COff")
     wide = max(14, *(len(name) + 1 for name in results))
     lines = [
-        f"{'F1, %':{wide}}{'songs':>6}" + "".join(f"{m:>15}" for m in metrics)
+        f"{title:{wide}}{'songs':>6}" + "".join(f"{m:>15}" for m in columns)
     ]
     for name, stats in results.items():
         summary = stats.summarize()
         cells = []
-        for metric in metrics:
-            low, high = (summary[f"{metric}_f1_{k}"] for k in ("low", "high"))
-            cell = f"{100 * summary[f'{metric}_f1']:.1f}"
+        for key in columns.values():
+            low, high = (summary[f"{key}_{k}"] for k in ("low", "high"))
+            cell = f"{100 * summary[key]:.1f}"
             if np.isfinite(low):
                 cell += f" +-{50 * (high - low):.1f}"
             cells.append(f"{cell:>15}")

@@ -401,14 +401,17 @@ class Transcriber:
         Returns
         -------
         F0Contour
-            50 frames per second; unvoiced where the voicing is below a half.
+            50 frames per second; unvoiced where the voicing is below the
+            decoder's `voicing_threshold`.
 
         Raises
         ------
         ModelError
             If the model gives none.
         """
-        contour = F0Contour.from_posteriors(posteriors)
+        contour = F0Contour.from_posteriors(
+            posteriors, self.decoder.voicing_threshold
+        )
         if contour is None:
             raise ModelError(_NO_F0.format("an F0 contour"))
         return contour

@@ -19,21 +19,17 @@ its songs' scores.
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from math import isfinite, nan
+from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from speechbrain_ext.errors import ConfigError, NoteError
-from speechbrain_ext.files import atomic_path
 from speechbrain_ext.formats import (
     FORMATS,
     is_mir_st500,
@@ -41,6 +37,11 @@ from speechbrain_ext.formats import (
     note_stem,
     read_mir_st500,
     read_notes,
+)
+from speechbrain_ext.metrics.stats import (
+    SongStats,
+    checked_tolerances,
+    natural,
 )
 from speechbrain_ext.notes import NoteSequence
 
@@ -121,7 +122,7 @@ def evaluate_notes(
     """
     from mir_eval import transcription
 
-    tolerances = _checked(
+    tolerances = checked_tolerances(
         onset_tolerance=onset_tolerance,
         pitch_tolerance=pitch_tolerance,
         offset_ratio=offset_ratio,
@@ -190,21 +191,15 @@ def match_notes(
     return sorted((int(i), int(j)) for i, j in pairs)
 
 
-class NoteStats:
-    """Scores of many songs, their means and 95 % intervals.
-
-    Songs may come in any order: results depend on the songs alone. The
-    intervals are percentiles of the mean over songs drawn with replacement
-    (Efron's bootstrap), from a generator seeded with `seed`.
+class NoteStats(SongStats):
+    """Note scores of many songs, their means and 95 % intervals.
 
     Arguments
     ---------
     onset_tolerance, pitch_tolerance, offset_ratio, offset_min_tolerance : float
         As in `evaluate_notes`.
-    resamples : int
-        Draws of the bootstrap (default 2000).
-    seed : int
-        Seed of the bootstrap (default 0).
+    resamples, seed : int
+        See `SongStats`.
 
     Example
     -------
@@ -227,15 +222,13 @@ class NoteStats:
         resamples: int = 2000,
         seed: int = 0,
     ):
-        self.tolerances = _checked(
+        super().__init__(resamples, seed)
+        self.tolerances = checked_tolerances(
             onset_tolerance=onset_tolerance,
             pitch_tolerance=pitch_tolerance,
             offset_ratio=offset_ratio,
             offset_min_tolerance=offset_min_tolerance,
         )
-        self.resamples = resamples
-        self.seed = seed
-        self._songs: dict[str, SongScore] = {}
 
     def append(
         self,
@@ -270,65 +263,10 @@ class NoteStats:
             )
         )
 
-    def extend(self, other: NoteStats) -> None:
-        """Take over the songs of another instance, as from another process.
-
-        Arguments
-        ---------
-        other : NoteStats
-            With other songs and the same tolerances.
-
-        Raises
-        ------
-        NoteError
-            If a song is in both, or the tolerances differ.
-        """
-        if other.tolerances != self.tolerances:
-            raise NoteError(
-                f"scores made with {other.tolerances} cannot join scores made "
-                f"with {self.tolerances}: score again"
-            )
-        for song in other.songs:
-            self._add(song)
-
-    def _add(self, song: SongScore) -> None:
-        if song.song_id in self._songs:
-            raise NoteError(
-                f"song {song.song_id!r} was scored already: give every song "
-                "its own id"
-            )
-        self._songs[song.song_id] = song
-
-    def __len__(self) -> int:
-        """Return the number of songs."""
-        return len(self._songs)
-
-    @property
-    def songs(self) -> list[SongScore]:
-        """The songs' scores, sorted by id (numbers by value)."""
-        return sorted(self._songs.values(), key=lambda s: natural(s.song_id))
-
-    def groups(self) -> dict[str, NoteStats]:
-        """Statistics of each group; songs without a group are left out.
-
-        Returns
-        -------
-        dict of str to NoteStats
-            Sorted by name, empty if no song has a group.
-        """
-        found: dict[str, NoteStats] = {}
-        for song in self.songs:
-            if song.group is not None:
-                stats = found.setdefault(
-                    song.group,
-                    NoteStats(
-                        **self.tolerances,
-                        resamples=self.resamples,
-                        seed=self.seed,
-                    ),
-                )
-                stats._add(song)
-        return dict(sorted(found.items(), key=lambda item: natural(item[0])))
+    def _like(self) -> NoteStats:
+        return NoteStats(
+            **self.tolerances, resamples=self.resamples, seed=self.seed
+        )
 
     def values(self) -> np.ndarray:
         """Scores as an array (songs, metrics, fields).
@@ -342,34 +280,6 @@ class NoteStats:
             [[song.scores[m] for m in METRICS] for song in self.songs],
             dtype=np.float64,
         ).reshape(-1, len(METRICS), len(FIELDS))
-
-    def interval(self, level: float = 0.95) -> np.ndarray:
-        """Bootstrap interval of the means, over songs.
-
-        Arguments
-        ---------
-        level : float
-            Coverage (default 0.95).
-
-        Returns
-        -------
-        np.ndarray
-            (metrics, fields, 2): lower and upper bound; nan for fewer than
-            two songs, which say nothing about others.
-        """
-        values = self.values()
-        if len(values) < 2:
-            return np.full((len(METRICS), len(FIELDS), 2), nan)
-        draws = np.random.default_rng(self.seed).integers(
-            len(values), size=(self.resamples, len(values))
-        )
-        # How often each song is drawn, so that memory stays small.
-        counts = np.stack(
-            [np.bincount(draw, minlength=len(values)) for draw in draws]
-        )
-        means = np.tensordot(counts / len(values), values, axes=1)
-        tail = (1 - level) / 2
-        return np.moveaxis(np.quantile(means, [tail, 1 - tail], axis=0), 0, -1)
 
     def summarize(self, field: str | None = None):
         """Means over songs and their 95 % intervals.
@@ -429,19 +339,6 @@ class NoteStats:
             f"{t['offset_ratio'] * 100:g} %)"
         )
 
-    def table(self) -> str:
-        """Means in percent as text, with protocol, groups and intervals.
-
-        Returns
-        -------
-        str
-            Lines without a final newline.
-        """
-        blocks = [self.protocol(), *self._block(f"mean of {_count(len(self))}")]
-        for name, stats in self.groups().items():
-            blocks += ["", *stats._block(f"{name}: {_count(len(stats))}")]
-        return "\n".join(blocks)
-
     def _block(self, title: str) -> list[str]:
         summary = self.summarize()
         lines = [title, f"{'%':10}{'P':>8}{'R':>8}{'F1':>8}    95 % of F1"]
@@ -454,53 +351,13 @@ class NoteStats:
             lines.append(f"{metric:10}{numbers}    {bounds}")
         return lines
 
-    def write_table(self, stream) -> None:
-        """Write `table()` to a text stream.
+    def _columns(self) -> list[str]:
+        scores = [f"{m}_{field}" for m in METRICS for field in FIELDS]
+        return ["reference_notes", "estimated_notes", *scores]
 
-        Arguments
-        ---------
-        stream : file-like
-            Open for text.
-        """
-        stream.write(self.table() + "\n")
-
-    def write_csv(self, path, overwrite: bool = False) -> Path:
-        """Write one row per song.
-
-        Arguments
-        ---------
-        path : str or Path
-            The file. Columns: song_id, group (if any song has one),
-            reference_notes, estimated_notes and `<metric>_<field>` in [0, 1].
-        overwrite : bool
-            Whether an existing file may be replaced (default False).
-
-        Returns
-        -------
-        Path
-        """
-        songs = self.songs
-        grouped = any(song.group is not None for song in songs)
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(
-            ["song_id"]
-            + ["group"] * grouped
-            + ["reference_notes", "estimated_notes"]
-            + [f"{metric}_{field}" for metric in METRICS for field in FIELDS]
-        )
-        for song in songs:
-            writer.writerow(
-                [song.song_id]
-                + [song.group or ""] * grouped
-                + [song.reference_notes, song.estimated_notes]
-                + [f"{x:.6f}" for m in METRICS for x in song.scores[m]]
-            )
-        with atomic_path(path, overwrite) as temporary:
-            temporary.write_text(
-                text.getvalue(), encoding="utf-8", newline="\n"
-            )
-        return Path(path)
+    def _row(self, song) -> list:
+        scores = [f"{x:.6f}" for m in METRICS for x in song.scores[m]]
+        return [song.reference_notes, song.estimated_notes, *scores]
 
 
 class SongScore(NamedTuple):
@@ -671,36 +528,6 @@ def _is_candidate(file: Path, format: str | None) -> bool:
     return file.name.lower().endswith(tuple(s.lower() for s in suffixes))
 
 
-def natural(name: str) -> tuple:
-    """Sort key that puts song 2 before song 10.
-
-    Arguments
-    ---------
-    name : str
-
-    Returns
-    -------
-    tuple
-
-    Example
-    -------
-    >>> sorted(["10", "2", "b", "a"], key=natural)
-    ['2', '10', 'a', 'b']
-    """
-    parts = re.split(r"([0-9]+)", name)
-    numbers = [int(part) if i % 2 else part for i, part in enumerate(parts)]
-    return numbers, name
-
-
-def _checked(**tolerances: float) -> dict[str, float]:
-    for name, value in tolerances.items():
-        if not (isinstance(value, int | float) and 0 <= value < float("inf")):
-            raise ConfigError(
-                f"{name} is {value}: give a number that is 0 or above"
-            )
-    return tolerances
-
-
 @contextmanager
 def _empty_is_fine() -> Iterator[None]:
     """Silence mir_eval's warnings about empty notes, and only those."""
@@ -708,10 +535,6 @@ def _empty_is_fine() -> Iterator[None]:
         for side in ("Reference", "Estimated"):
             warnings.filterwarnings("ignore", f"{side} notes are empty")
         yield
-
-
-def _count(songs: int) -> str:
-    return f"{songs} song{'' if songs == 1 else 's'}"
 
 
 def _some(songs) -> str:

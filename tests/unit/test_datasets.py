@@ -7,6 +7,7 @@ import torch
 from speechbrain_ext import frames
 from speechbrain_ext.audio import write_audio
 from speechbrain_ext.datasets import (
+    NOISE_KINDS,
     Augment,
     coloured_noise,
     noisy,
@@ -125,20 +126,52 @@ def test_labels_follow_the_augmented_sound(rows):
     assert checked > 100
 
 
-def test_noise_has_the_wanted_level():
+@pytest.mark.parametrize("kind", NOISE_KINDS)
+def test_noise_has_the_wanted_level(kind):
     augment = Augment()
     wav = 0.1 * coloured_noise(32000, 0.0, 1)
     plan = {
         "noise_db": 10.0,
         "noise_slope": 1.0,
         "noise_seed": 3,
+        "noise_kind": kind,
         "gain_db": -6.0,
     }
-    noisy = augment.apply(wav, plan)
+    noisy = augment.apply(
+        wav, plan, babble=lambda: coloured_noise(32000, 1.0, 7)
+    )
     clean = augment.apply(wav, {**plan, "noise_db": None})
     ratio = np.sum(np.square(clean)) / np.sum(np.square(noisy - clean))
     assert 10 * np.log10(ratio) == pytest.approx(10.0, abs=0.01)
     assert np.allclose(clean, wav * 10 ** (-6 / 20), atol=1e-7)
+
+
+def test_babble_is_made_of_the_data_s_voices(rows):
+    options = {
+        "noise_share": 1.0,
+        "noise_db": (0.0, 0.0),
+        "transpose_share": 0.0,
+        "silent_share": 1.0,
+    }
+    babble, other = (
+        transcription_dataset(
+            rows,
+            epoch_counter=Epoch(),
+            augment=Augment(noise_kinds={kind: 1}, **options),
+        )[1]["sig"].numpy()
+        for kind in ("babble", "natural")
+    )
+    # The tones of the song, which the muted voice would have sung.
+    notes = [float(midi_to_hz(note.midi)) for note in NOTES]
+    for sig, least, most in ((babble, 0.5, 1.01), (other, 0.0, 0.1)):
+        power = sum(tone(sig, hz) ** 2 for hz in notes) / 2
+        assert least <= power / np.mean(sig**2) <= most
+
+
+def test_noise_kinds_are_checked():
+    for kinds in ({"pink": 1.0}, {"babble": 0.0}):
+        with pytest.raises(ConfigError, match="coloured, natural, babble"):
+            Augment(noise_kinds=kinds)
 
 
 def test_gain_never_clips():

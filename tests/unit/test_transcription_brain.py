@@ -16,6 +16,7 @@ from speechbrain_ext.brains.transcription import (
     run_transcription,
     summary_table,
     tune_decoder,
+    tune_voicing,
 )
 from speechbrain_ext.datasets import transcription_dataset
 from speechbrain_ext.errors import ConfigError, ManifestError, ModelError
@@ -314,7 +315,7 @@ def test_evaluation_does_not_depend_on_batches_or_order(tmp_path, rows):
                 tmp_path / f"results{batch_size}",
                 {"batch_size": batch_size},
                 plot_songs=0,
-            ).values()
+            )[0].values()
         )
         notes = sorted((tmp_path / f"results{batch_size}/set/notes").iterdir())
         assert [n.name for n in notes] == [
@@ -378,6 +379,32 @@ def test_tuning_finds_the_threshold_that_works():
     )
     assert decoder.onset_threshold == 0.2
     assert decoder.rescue_s is None
+
+
+def test_tuning_finds_the_voicing_threshold():
+    # Voiced frames are called 0.7 or more, unvoiced ones 0.6 or less.
+    voicing = np.array([0.9, 0.7, 0.6, 0.2])
+    said = FramePosteriors(
+        np.zeros(4),
+        np.zeros(4),
+        np.zeros((4, 3)),
+        voicing=voicing,
+        f0=np.array([60.0, 60.4, 50.0, 50.0]),
+    )
+    true = np.array([60.0, 60.0, 0.0, np.nan])
+    grid = [0.1, 0.5, 0.65, 0.8]
+    tuned = tune_voicing(NoteDecoder(rescue_s=None), [(said, true)], grid)
+    assert tuned.voicing_threshold == 0.65 and tuned.rescue_s is None
+    # A pitch that is wrong does not count as found.
+    wrong = [(said, np.array([61.0, 61.0, 0.0, np.nan]))]
+    assert tune_voicing(NoteDecoder(), wrong, [0.5, 0.65]) == NoteDecoder(
+        voicing_threshold=0.65
+    )
+    # Without contours there is nothing to tune by.
+    plain = FramePosteriors(np.zeros(4), np.zeros(4), np.zeros((4, 3)))
+    assert tune_voicing(NoteDecoder(), [(plain, true)], grid) == NoteDecoder()
+    silent = [(said, np.zeros(4))]
+    assert tune_voicing(NoteDecoder(), silent, grid) == NoteDecoder()
 
 
 def test_summary_counts_empty_songs_as_zero():

@@ -6,7 +6,8 @@
 
 The first command takes minutes, the others hours on two CPU cores; none needs
 a download. With MIR-1K, the singers abjones and amy (Huang et al.'s training
-set) also teach it their pitch contours, and their karaoke tracks accompany.
+set) also teach it their pitch contours, and their karaoke tracks accompany;
+the others test it, alone and with their accompaniment as recorded.
 """
 
 from pathlib import Path
@@ -30,18 +31,20 @@ def main(hparams, run_opts):
         for level in hparams["valid_mix_db"]
         for row in noisy(valid, "accompaniment", level)
     ]
-    if "mir1k" in rows:
-        train = train + repeated(
-            rows["mir1k"]["train"], hparams["mir1k_repeats"]
-        )
-    tests = {
+    tests = {"clean": test} | {
         f"{kind}{level:+g}dB": noisy(test, kind, level, folder)
         for kind, folder in hparams["test_noise"].items()
         for level in hparams["test_noise_db"]
     }
-    results = run_transcription(
-        hparams, run_opts, train, valid, {"clean": test, **tests}
-    )
+    if "mir1k" in rows:
+        train = train + repeated(
+            rows["mir1k"]["train"], hparams["mir1k_repeats"]
+        )
+        tests["mir1k"] = rows["mir1k"]["test"]
+        tests["mir1k_mix"] = [
+            {**row, "wav": row["mix_wav"]} for row in rows["mir1k"]["test"]
+        ]
+    results = run_transcription(hparams, run_opts, train, valid, tests)
     if if_main_process():
         place = Path(hparams["output_folder"]) / "noise.png"
         noise_curves(results, place, overwrite=True)

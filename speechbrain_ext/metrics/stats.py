@@ -1,0 +1,236 @@
+"""Scores of many songs: what all kinds of scores have in common."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+
+from speechbrain_ext.errors import ConfigError, NoteError
+from speechbrain_ext.files import atomic_path
+
+
+class SongStats:
+    """Scores of many songs, their means and intervals.
+
+    Songs may come in any order: results depend on the songs alone. The
+    intervals are percentiles of the mean over songs drawn with replacement
+    (Efron's bootstrap), from a generator seeded with `seed`. A subclass has
+    `tolerances` (dict of str to float); `values`, an array whose first axis is
+    the songs; `summarize`; `protocol`; `_like`, an instance of the same
+    settings without songs; `_block`, the lines of a table; `_columns` and
+    `_row`, what a CSV says of a song.
+
+    Arguments
+    ---------
+    resamples : int
+        Draws of the bootstrap. Default: 2000.
+    seed : int
+        Seed of the bootstrap. Default: 0.
+    """
+
+    def __init__(self, resamples: int = 2000, seed: int = 0):
+        self.resamples = resamples
+        self.seed = seed
+        self._songs: dict = {}
+
+    def extend(self, other: SongStats) -> None:
+        """Take over the songs of another instance, as from another process.
+
+        Arguments
+        ---------
+        other : SongStats
+            Of the same kind, with other songs and the same tolerances.
+
+        Raises
+        ------
+        NoteError
+            If a song is in both, or the tolerances differ.
+        """
+        if other.tolerances != self.tolerances:
+            raise NoteError(
+                f"scores made with {other.tolerances} cannot join scores made "
+                f"with {self.tolerances}: score again"
+            )
+        for song in other.songs:
+            self._add(song)
+
+    def _add(self, song) -> None:
+        if song.song_id in self._songs:
+            raise NoteError(
+                f"song {song.song_id!r} was scored already: give every song "
+                "its own id"
+            )
+        self._songs[song.song_id] = song
+
+    def __len__(self) -> int:
+        """Return the number of songs."""
+        return len(self._songs)
+
+    @property
+    def songs(self) -> list:
+        """The songs' scores, sorted by id (numbers by value)."""
+        return sorted(self._songs.values(), key=lambda s: natural(s.song_id))
+
+    def groups(self) -> dict[str, SongStats]:
+        """Statistics of each group; songs without a group are left out.
+
+        Returns
+        -------
+        dict of str to SongStats
+            Sorted by name, empty if no song has a group.
+        """
+        found: dict[str, SongStats] = {}
+        for song in self.songs:
+            if song.group is not None:
+                found.setdefault(song.group, self._like())._add(song)
+        return dict(sorted(found.items(), key=lambda item: natural(item[0])))
+
+    def interval(self, level: float = 0.95) -> np.ndarray:
+        """Bootstrap interval of the means, over songs.
+
+        Arguments
+        ---------
+        level : float
+            Coverage. Default: 0.95.
+
+        Returns
+        -------
+        np.ndarray (..., 2)
+            Lower and upper bound of each value of a song; nan for fewer than
+            two songs, which say nothing about others.
+        """
+        values = self.values()
+        if len(values) < 2:
+            return np.full((*values.shape[1:], 2), np.nan)
+        draws = np.random.default_rng(self.seed).integers(
+            len(values), size=(self.resamples, len(values))
+        )
+        # How often each song is drawn, so that memory stays small.
+        counts = np.stack(
+            [np.bincount(draw, minlength=len(values)) for draw in draws]
+        )
+        means = np.tensordot(counts / len(values), values, axes=1)
+        tail = (1 - level) / 2
+        return np.moveaxis(np.quantile(means, [tail, 1 - tail], axis=0), 0, -1)
+
+    def table(self) -> str:
+        """Means in percent as text, with protocol, groups and intervals.
+
+        Returns
+        -------
+        str
+            Lines without a final newline.
+        """
+        title = f"mean of {count_songs(len(self))}"
+        blocks = [self.protocol(), *self._block(title)]
+        for name, stats in self.groups().items():
+            title = f"{name}: {count_songs(len(stats))}"
+            blocks += ["", *stats._block(title)]
+        return "\n".join(blocks)
+
+    def write_csv(self, path, overwrite: bool = False) -> Path:
+        """Write one row per song.
+
+        Arguments
+        ---------
+        path : str or Path
+            The file. Columns: song_id, group (if any song has one) and the
+            song's scores in [0, 1].
+        overwrite : bool
+            Whether an existing file may be replaced. Default: False.
+
+        Returns
+        -------
+        Path
+        """
+        songs = self.songs
+        grouped = any(song.group is not None for song in songs)
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["song_id"] + ["group"] * grouped + self._columns())
+        for song in songs:
+            group = [song.group or ""] * grouped
+            writer.writerow([song.song_id, *group, *self._row(song)])
+        with atomic_path(path, overwrite) as temporary:
+            temporary.write_text(
+                text.getvalue(), encoding="utf-8", newline="\n"
+            )
+        return Path(path)
+
+    def write_table(self, stream) -> None:
+        """Write `table()` to a text stream.
+
+        Arguments
+        ---------
+        stream : file-like
+            Open for text.
+        """
+        stream.write(self.table() + "\n")
+
+
+def natural(name: str) -> tuple:
+    """Sort key that puts song 2 before song 10.
+
+    Arguments
+    ---------
+    name : str
+
+    Returns
+    -------
+    tuple
+
+    Example
+    -------
+    >>> sorted(["10", "2", "b", "a"], key=natural)
+    ['2', '10', 'a', 'b']
+    """
+    parts = re.split(r"([0-9]+)", name)
+    numbers = [int(part) if i % 2 else part for i, part in enumerate(parts)]
+    return numbers, name
+
+
+def checked_tolerances(**tolerances: float) -> dict[str, float]:
+    """Tolerances that are numbers of 0 or above.
+
+    Arguments
+    ---------
+    **tolerances
+
+    Returns
+    -------
+    dict of str to float
+
+    Raises
+    ------
+    ConfigError
+        If one is negative, not finite or no number.
+    """
+    for name, value in tolerances.items():
+        if not (isinstance(value, int | float) and 0 <= value < float("inf")):
+            raise ConfigError(
+                f"{name} is {value}: give a number that is 0 or above"
+            )
+    return tolerances
+
+
+def count_songs(songs: int) -> str:
+    """Number of songs in words.
+
+    Arguments
+    ---------
+    songs : int
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> count_songs(1), count_songs(2)
+    ('1 song', '2 songs')
+    """
+    return f"{songs} song{'' if songs == 1 else 's'}"
