@@ -448,7 +448,7 @@ def _transcribe_one(job, transcriber, options, bar):
         notes = with_velocities(notes, levels)
     notes = _edited(notes, options)
     contour = None
-    if options.f0 or options.bends:
+    if options.f0 or options.bends or (job.plot and transcriber.has_f0):
         contour = transcriber.f0(posteriors)
     for name, path in job.notes.items():
         more = _writer_options(name, notes, options)
@@ -467,6 +467,7 @@ def _transcribe_one(job, transcriber, options, bar):
             notes,
             job.plot,
             posteriors=posteriors,
+            f0=contour,
             title=job.audio.name,
             overwrite=options.force,
         )

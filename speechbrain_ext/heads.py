@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from speechbrain_ext.encoders.spectral import BINS_PER_SEMITONE
+from speechbrain_ext.encoders.spectral import BINS_PER_SEMITONE, peak_position
 from speechbrain_ext.errors import ConfigError
 from speechbrain_ext.frames import UNVOICED, FramePosteriors
 
@@ -362,18 +362,12 @@ class MelodyHead(_Head):
         Returns
         -------
         dict of str to torch.Tensor (...) or (..., n_pitches)
-            By the names of `frames.FramePosteriors`. The frequency is the mean
-            of the highest bin and its two neighbours on each side, weighted
-            with their probabilities.
+            By the names of `frames.FramePosteriors`. The frequency is that of
+            the highest peak (`encoders.spectral.peak_position`).
         """
         onset, silence, (pitch,) = self.split(logits)
         voicing, contour = self.contour(logits)
-        around = torch.arange(-2, 3, device=logits.device)
-        nearby = contour.argmax(-1, keepdim=True) + around
-        inside = (nearby >= 0) & (nearby < self.n_bins)
-        weights = contour.gather(-1, nearby.clamp(0, self.n_bins - 1))
-        weights = weights.masked_fill(~inside, -1e9).softmax(-1)
-        at = (weights * nearby).sum(-1) - BINS_PER_SEMITONE // 2
+        at = peak_position(contour)[0] - BINS_PER_SEMITONE // 2
         return {
             "onset": torch.sigmoid(onset),
             "silence": torch.sigmoid(silence),

@@ -584,12 +584,17 @@ class TranscriptionBrain(sb.Brain):
         for song_id, melody in notes.items():
             self.stats.append(song_id, melody, self.estimates[song_id])
         if stage == sb.Stage.TEST:
-            for song_id, contour in contours.items():
-                heard = F0Contour.from_posteriors(
-                    songs[song_id], state.decoder.voicing_threshold
+            self.heard = {
+                song_id: F0Contour.from_posteriors(
+                    posteriors, state.decoder.voicing_threshold
                 )
-                if heard is not None:
-                    self.melody_stats.append(song_id, contour, heard)
+                for song_id, posteriors in songs.items()
+            }
+            for song_id, contour in contours.items():
+                if self.heard[song_id] is not None:
+                    self.melody_stats.append(
+                        song_id, contour, self.heard[song_id]
+                    )
             return
         summary = self.stats.summarize()
         for metric in ("COnPOff", "COnP", "COn", "COff"):
@@ -672,7 +677,8 @@ class TranscriptionBrain(sb.Brain):
         loader_kwargs : dict
             For the data loader.
         plot_songs : int
-            Number of songs with a piano roll. Default: 3.
+            Number of songs with a piano roll: the worst, the best and others
+            between them. Default: 3.
 
         Returns
         -------
@@ -700,23 +706,35 @@ class TranscriptionBrain(sb.Brain):
                 tables.append(stats.table())
         with atomic_path(folder / "scores.txt", overwrite=True) as temporary:
             temporary.write_text("\n".join(tables) + "\n")
-        for index, (song_id, notes) in enumerate(self.estimates.items()):
+        drawn = self._drawn(plot_songs)
+        for song_id, notes in self.estimates.items():
             for suffix in (".mid", ".csv"):
                 write_notes(
                     notes,
                     folder / "notes" / f"{song_id}{suffix}",
                     overwrite=True,
                 )
-            if index < plot_songs:
+            if song_id in drawn:
                 reference = self.references[song_id][0]
                 piano_roll(
                     cached_notes(reference) if reference else None,
                     notes,
                     folder / f"{song_id}.png",
+                    f0=self.heard[song_id],
                     title=f"{name}: {song_id}",
                     overwrite=True,
                 )
         return self.stats, self.melody_stats
+
+    def _drawn(self, count):
+        """Songs to be drawn: from the worst to the best, evenly spaced."""
+        found = {song.song_id: song.scores for song in self.stats.songs}
+        ranked = sorted(
+            self.estimates,
+            key=lambda k: found[k]["COnPOff"].f1 if k in found else 0.0,
+        )
+        places = np.linspace(0, len(ranked) - 1, min(count, len(ranked)))
+        return {ranked[round(place)] for place in places}
 
     def export(self, folder, name, card):
         """Write the best checkpoint as a folder that `Transcriber` loads.
@@ -814,6 +832,16 @@ def run_transcription(hparams, run_opts, train, valid, tests):
     fault = mismatch(hparams["encoder"], hparams["head"])
     if fault:
         raise ConfigError(f"{fault}: set the head to what the encoder has")
+    if hparams["start_from"]:
+        from speechbrain_ext.inference.model_folder import (
+            find_model,
+            load_weights,
+        )
+
+        load_weights(
+            find_model(hparams["start_from"]),
+            {key: hparams[key] for key in ("encoder", "head")},
+        )
     context = hparams["context_s"]
     if context is None:
         context = hparams["encoder"].context_s

@@ -1,16 +1,13 @@
-"""Compact log-frequency encoders that train from nothing on a CPU.
+"""A compact log-frequency encoder that trains from nothing on a CPU.
 
 A spectrogram on a logarithmic frequency axis, where a transposition is a
-shift, goes through three convolutions in frequency and a stack of dilated
-depth-wise convolutions in time. A second, short analysis window keeps onsets
-and consonants sharp. All normalisation is per frame, so the output of an item
-depends neither on its batch companions nor on anything further away than the
-encoder's `context_s`.
-
-`SpectralEncoder` sees the spectrum as it is. `HarmonicEncoder` puts the
-harmonics of each candidate pitch on top of each other first, as the harmonic
-constant-Q transform of Bittner et al. (ISMIR 2017) does, and so learns pitch
-in accompaniment from far less singing.
+shift, is put on top of itself so that the harmonics of each candidate pitch
+meet, as the harmonic constant-Q transform of Bittner et al. (ISMIR 2017) does:
+pitch in accompaniment is so learnt from far less singing. Three convolutions in
+frequency and a stack of dilated depth-wise convolutions in time follow. A
+second, short analysis window keeps onsets and consonants sharp. All
+normalisation is per frame, so the output of an item depends neither on its
+batch companions nor on anything further away than the encoder's `context_s`.
 """
 
 import math
@@ -26,6 +23,7 @@ SAMPLE_RATE = 16000
 SAMPLES_PER_FRAME = SAMPLE_RATE // FRAME_RATE
 BINS_PER_SEMITONE = 3  # of `HarmonicEncoder`, odd
 _TOP_HZ = 7600.0  # highest band of `HarmonicEncoder`
+_PERIODS = (1.0, 3.0, 12.0)  # semitones, of the circles that pitch goes around
 _POWER_FLOOR = 1e-9
 _SILENT = (math.log10(_POWER_FLOOR) + 4.0) / 2.0  # what `_Spectrum` makes of it
 
@@ -115,6 +113,29 @@ class _Spectrum(nn.Module):
         return torch.log10(power + _POWER_FLOOR).add(4.0).div(2.0)
 
 
+def peak_position(logits):
+    """Position of the highest peak, between bins.
+
+    Arguments
+    ---------
+    logits : torch.Tensor (..., bins)
+
+    Returns
+    -------
+    position : torch.Tensor (...)
+        In bins: mean of the highest one and its two neighbours on each side,
+        weighted with their probabilities.
+    near : torch.Tensor (..., 5) int64
+        These bins; at the edges some are repeated, with no weight.
+    """
+    around = torch.arange(-2, 3, device=logits.device)
+    nearby = logits.argmax(-1, keepdim=True) + around
+    inside = (nearby >= 0) & (nearby < logits.shape[-1])
+    near = nearby.clamp(0, logits.shape[-1] - 1)
+    weights = logits.gather(-1, near).masked_fill(~inside, -1e9).softmax(-1)
+    return (weights * nearby).sum(-1), near
+
+
 class _TimeBlock(nn.Module):
     """Residual block: depth-wise dilated convolution, then a gated mix."""
 
@@ -142,147 +163,7 @@ class _TimeBlock(nn.Module):
         return feats + self.dropout(self.project(hidden))
 
 
-class _Encoder(nn.Module):
-    """What both encoders share: two spectra in, blocks over time, masks."""
-
-    sample_rate = SAMPLE_RATE
-
-    def _add_time(self, channels, kernel_size, dilations, dropout, reach):
-        """Make the blocks over time; `reach` is that of the front, frames."""
-        self.blocks = nn.ModuleList(
-            _TimeBlock(channels, kernel_size, dilation, dropout)
-            for dilation in dilations
-        )
-        self.norm = nn.LayerNorm(channels)
-        reach += sum(d * (kernel_size // 2) for d in dilations)
-        self.context_s = math.ceil(reach + 1024 / SAMPLES_PER_FRAME + 1) / (
-            FRAME_RATE
-        )
-
-    def forward(self, wavs, wav_lens=None):
-        """Encode a batch of recordings.
-
-        Arguments
-        ---------
-        wavs : torch.Tensor (batch, samples)
-            Mono audio at 16 kHz in [-1, 1].
-        wav_lens : torch.Tensor (batch,), optional
-            Valid share of each item, in (0, 1]. Default: all valid.
-
-        Returns
-        -------
-        torch.Tensor (batch, samples // 320, output_size)
-            Frame k is centred at (k + 0.5) x 20 ms; frames after the end of
-            an item are 0.
-        """
-        frames = wavs.shape[1] // SAMPLES_PER_FRAME
-        wavs = wavs[:, : frames * SAMPLES_PER_FRAME]
-        mask = None
-        if wav_lens is not None:
-            valid = torch.round(wav_lens * wavs.shape[1]).long()
-            samples = torch.arange(wavs.shape[1], device=wavs.device)
-            valid_frames = valid // SAMPLES_PER_FRAME
-            wavs = wavs * (
-                samples < (valid_frames * SAMPLES_PER_FRAME)[:, None]
-            )
-            index = torch.arange(frames, device=wavs.device)
-            mask = (index < valid_frames[:, None]).unsqueeze(2)
-        fast = self.fast(wavs)
-        fast = fast.reshape(fast.shape[0], frames, -1)
-        feats = self._encode(self.slow(wavs), fast, mask)
-        return feats if mask is None else feats * mask
-
-    def _in_time(self, feats, mask):
-        for block in self.blocks:
-            feats = block(feats, mask)
-        return self.norm(feats)
-
-
-class SpectralEncoder(_Encoder):
-    """Log-frequency convolutional encoder.
-
-    Arguments
-    ---------
-    channels : int
-        Width of the output and of the temporal blocks. Default: 192.
-    front_channels : tuple of int
-        Channels of the three convolutions over frequency. Default: 12, 24, 32.
-    dilations : tuple of int
-        One temporal block per entry, dilation in frames. Default: two ramps
-        that reach 1.8 s to each side.
-    kernel_size : int
-        Frames of a temporal kernel, odd. Default: 5.
-    low_midi : float
-        Lowest band as a MIDI number. Default: 31 (49 Hz).
-    bins_per_semitone : int
-        Frequency resolution. Default: 3.
-    n_bins : int
-        Bands of the long window, a multiple of 8. Default: 256, up to 6.7 kHz.
-    n_fast_bins : int
-        Bands of the short window. Default: 48.
-    dropout : float
-        Probability in the temporal blocks. Default: 0.1.
-
-    Example
-    -------
-    >>> encoder = SpectralEncoder(channels=32).eval()
-    >>> encoder(torch.zeros(2, 80000)).shape
-    torch.Size([2, 250, 32])
-    """
-
-    def __init__(
-        self,
-        channels=192,
-        front_channels=(12, 24, 32),
-        dilations=(1, 2, 4, 8, 16, 1, 2, 4, 8),
-        kernel_size=5,
-        low_midi=31.0,
-        bins_per_semitone=3,
-        n_bins=256,
-        n_fast_bins=48,
-        dropout=0.1,
-    ):
-        super().__init__()
-        self.output_size = channels
-        self.slow = _Spectrum(
-            2048, SAMPLES_PER_FRAME, low_midi, bins_per_semitone, n_bins
-        )
-        # 32 ms windows every 5 ms, spread over 64 semitones from 196 Hz on.
-        self.fast = _Spectrum(
-            512, SAMPLES_PER_FRAME // 4, 55.0, n_fast_bins / 64, n_fast_bins
-        )
-        widths = (1, *front_channels)
-        self.front = nn.ModuleList(
-            nn.Conv2d(
-                widths[i],
-                widths[i + 1],
-                kernel_size=(3, 5),
-                stride=(1, 2),
-                padding=(1, 2),
-            )
-            for i in range(3)
-        )
-        flat = front_channels[2] * n_bins // 8
-        self.flat_norm = nn.LayerNorm(flat)
-        self.flat = nn.Linear(flat, channels)
-        self.fast_norm = nn.LayerNorm(4 * n_fast_bins)
-        self.fast_flat = nn.Linear(4 * n_fast_bins, channels)
-        self._add_time(channels, kernel_size, dilations, dropout, reach=3)
-
-    def _encode(self, slow, fast, mask):
-        hidden = slow.unsqueeze(1)
-        for convolution in self.front:
-            if mask is not None:
-                hidden = hidden * mask.unsqueeze(1)
-            hidden = functional.relu(convolution(hidden))
-        hidden = hidden.permute(0, 2, 1, 3).flatten(2)
-        feats = self.flat(self.flat_norm(hidden)) + self.fast_flat(
-            self.fast_norm(fast)
-        )
-        return self._in_time(feats, mask)
-
-
-class HarmonicEncoder(_Encoder):
+class HarmonicEncoder(nn.Module):
     """Log-frequency convolutional encoder that stacks harmonics.
 
     For every third of a semitone of the pitch range, the levels at its
@@ -325,6 +206,8 @@ class HarmonicEncoder(_Encoder):
     >>> encoder(torch.zeros(2, 80000)).shape
     torch.Size([2, 250, 332])
     """
+
+    sample_rate = SAMPLE_RATE
 
     def __init__(
         self,
@@ -374,7 +257,55 @@ class HarmonicEncoder(_Encoder):
         self.fast_flat = nn.Linear(4 * n_fast_bins, channels)
         self.timbre_norm = nn.LayerNorm(n_slow // bins)
         self.timbre_flat = nn.Linear(n_slow // bins, channels)
-        self._add_time(channels, kernel_size, dilations, dropout, reach=3)
+        pooled = len(harmonics) + one + three
+        self.pooled_norm = nn.LayerNorm(pooled)
+        self.pooled_flat = nn.Linear(pooled, channels)
+        self.pitch_flat = nn.Linear(2 * len(_PERIODS) + 2, channels)
+        self.register_buffer(
+            "periods", torch.tensor(_PERIODS), persistent=False
+        )
+        self.blocks = nn.ModuleList(
+            _TimeBlock(channels, kernel_size, dilation, dropout)
+            for dilation in dilations
+        )
+        self.norm = nn.LayerNorm(channels)
+        # Frames: of the convolutions, the blocks and half a long window.
+        reach = 3 + sum(d * (kernel_size // 2) for d in dilations)
+        reach += 1024 / SAMPLES_PER_FRAME
+        self.context_s = math.ceil(reach + 1) / FRAME_RATE
+
+    def forward(self, wavs, wav_lens=None):
+        """Encode a batch of recordings.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor (batch, samples)
+            Mono audio at 16 kHz in [-1, 1].
+        wav_lens : torch.Tensor (batch,), optional
+            Valid share of each item, in (0, 1]. Default: all valid.
+
+        Returns
+        -------
+        torch.Tensor (batch, samples // 320, output_size)
+            Frame k is centred at (k + 0.5) x 20 ms; frames after the end of
+            an item are 0.
+        """
+        frames = wavs.shape[1] // SAMPLES_PER_FRAME
+        wavs = wavs[:, : frames * SAMPLES_PER_FRAME]
+        mask = None
+        if wav_lens is not None:
+            valid = torch.round(wav_lens * wavs.shape[1]).long()
+            samples = torch.arange(wavs.shape[1], device=wavs.device)
+            valid_frames = valid // SAMPLES_PER_FRAME
+            wavs = wavs * (
+                samples < (valid_frames * SAMPLES_PER_FRAME)[:, None]
+            )
+            index = torch.arange(frames, device=wavs.device)
+            mask = (index < valid_frames[:, None]).unsqueeze(2)
+        fast = self.fast(wavs)
+        fast = fast.reshape(fast.shape[0], frames, -1)
+        feats = self._encode(self.slow(wavs), fast, mask)
+        return feats if mask is None else feats * mask
 
     def _stack(self, slow):
         """Level at each harmonic of each pitch (batch, harmonics, T, bins)."""
@@ -383,8 +314,33 @@ class HarmonicEncoder(_Encoder):
         maps = [slow[..., k : k + self.n_bins] for k in self.shifts]
         return torch.stack(maps, dim=-1).permute(0, 3, 1, 2)
 
+    def _line(self, frame, note, stack, fine, coarse):
+        """What the likeliest pitch sounds like, and how it moves.
+
+        A voice is told from an instrument in the same way at every pitch, so
+        this is learnt once and not for each of them.
+        """
+        weights = frame.softmax(-1)
+        pooled = [
+            (weight.unsqueeze(2) @ part.permute(0, 2, 3, 1)).squeeze(2)
+            for part, weight in (
+                (stack, weights),
+                (fine, weights),
+                (coarse, note.softmax(-1)),
+            )
+        ]
+        at, near = peak_position(frame)
+        pitch = (at / BINS_PER_SEMITONE).unsqueeze(-1)
+        turns = pitch * (2 * math.pi / self.periods)
+        share = weights.gather(-1, near).sum(-1, keepdim=True)
+        where = [turns.sin(), turns.cos(), pitch / 30 - 1, share]
+        return self.pooled_flat(
+            self.pooled_norm(torch.cat(pooled, -1))
+        ) + self.pitch_flat(torch.cat(where, -1))
+
     def _encode(self, slow, fast, mask):
         hidden, maps = self._stack(slow), []
+        stack = hidden
         for convolution in (self.fine, self.middle, self.coarse):
             if mask is not None:
                 hidden = hidden * mask.unsqueeze(1)
@@ -400,5 +356,9 @@ class HarmonicEncoder(_Encoder):
             + self.timbre_flat(self.timbre_norm(timbre))
         )
         frame = self.frame_evidence(maps[0]).squeeze(1)
-        note = self.note_evidence(hidden).permute(0, 2, 1, 3).flatten(2)
-        return torch.cat([self._in_time(feats, mask), frame, note], dim=2)
+        note = self.note_evidence(hidden).permute(0, 2, 1, 3)
+        feats = feats + self._line(frame, note[:, :, 0], stack, maps[0], hidden)
+        note = note.flatten(2)
+        for block in self.blocks:
+            feats = block(feats, mask)
+        return torch.cat([self.norm(feats), frame, note], dim=2)

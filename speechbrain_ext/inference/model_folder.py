@@ -39,7 +39,6 @@ CARD = "README.md"
 ALLOWED_CLASSES = frozenset(
     {
         "speechbrain_ext.encoders.spectral.HarmonicEncoder",
-        "speechbrain_ext.encoders.spectral.SpectralEncoder",
         "speechbrain_ext.encoders.ssl.SSLEncoder",
         "speechbrain_ext.encoders.ssl.WhisperEncoder",
         "speechbrain_ext.heads.MelodyHead",
@@ -157,7 +156,7 @@ def load_model(folder, modules, overrides=None) -> dict:
             f"{path}: has no usable '{missing[0]}': is this a model of another "
             "kind?"
         )
-    _load_weights(folder / WEIGHTS, {name: hparams[name] for name in modules})
+    load_weights(folder, {name: hparams[name] for name in modules})
     return hparams
 
 
@@ -286,12 +285,27 @@ def _replacing(folder, overwrite):
     rmtree(aside, ignore_errors=True)
 
 
-def _load_weights(path, modules):
-    """Load weights into modules, which must fit exactly."""
+def load_weights(folder, modules):
+    """Load a model's weights into modules, which must fit exactly.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Model folder.
+    modules : dict of str to torch.nn.Module
+        By the names of the folder's YAML; they are left in evaluation mode.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing or unreadable, or the weights do not fit; names
+        the first mismatches with both shapes.
+    """
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    path = Path(folder) / WEIGHTS
     if not path.is_file():
         raise ModelError(f"{path}: no such file: the model has no weights")
     try:
@@ -321,7 +335,7 @@ def _load_weights(path, modules):
     if faults:
         more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise ModelError(
-            f"{path}: does not fit {HYPERPARAMS}: {'; '.join(faults[:3])}{more}"
+            f"{path}: does not fit the model: {'; '.join(faults[:3])}{more}"
         )
     for name, module in modules.items():
         module.load_state_dict(

@@ -38,7 +38,7 @@ def export_onnx(transcriber, path, overwrite=False) -> float:
     Arguments
     ---------
     transcriber : Transcriber
-        With a spectral encoder.
+        With a `HarmonicEncoder`.
     path : str or Path
         The file.
     overwrite : bool

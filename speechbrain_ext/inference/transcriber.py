@@ -75,11 +75,12 @@ class Transcriber:
 
     Example
     -------
-    >>> from speechbrain_ext.encoders.spectral import SpectralEncoder
+    >>> from speechbrain_ext.encoders.spectral import HarmonicEncoder
     >>> from speechbrain_ext.frames import NoteDecoder
     >>> from speechbrain_ext.heads import NoteHead
-    >>> encoder = SpectralEncoder(channels=8, dilations=(1,))
-    >>> transcriber = Transcriber(encoder, NoteHead(8), NoteDecoder())
+    >>> encoder = HarmonicEncoder(channels=8, dilations=(1,))
+    >>> head = NoteHead(encoder.output_size)
+    >>> transcriber = Transcriber(encoder, head, NoteDecoder())
     >>> transcriber.logits(np.zeros(16000, np.float32), 16000).shape[0]
     50
     """

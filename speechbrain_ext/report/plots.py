@@ -86,9 +86,10 @@ def piano_roll(
     posteriors : FramePosteriors, optional
         Model outputs from time 0 on: pitch probabilities are drawn behind the
         notes, onset probabilities below each row.
-    f0 : (times, midi), optional
-        Pitch curve: two arrays of the same length, seconds and MIDI numbers,
-        nan where unvoiced. Default: that of the posteriors, if they have one.
+    f0 : F0Contour or (times, midi), optional
+        Pitch curve, or two arrays of the same length, seconds and MIDI
+        numbers, nan where unvoiced. Default: that of the posteriors, if they
+        have one.
     title : str, optional
         First line above the picture.
     start, stop : float, optional
@@ -124,10 +125,9 @@ def piano_roll(
 
     known = reference if reference is not None else NoteSequence()
     if f0 is None and posteriors is not None:
-        contour = F0Contour.from_posteriors(posteriors)
-        if contour is not None:
-            sung = np.where(contour.midi > 0, contour.midi, np.nan)
-            f0 = contour.times, sung
+        f0 = F0Contour.from_posteriors(posteriors)
+    if isinstance(f0, F0Contour):
+        f0 = f0.times, np.where(f0.midi > 0, f0.midi, np.nan)
     start = 0.0 if start is None else float(start)
     if stop is None:
         ends = [known.end, estimate.end, start + 1.0]

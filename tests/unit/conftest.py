@@ -9,11 +9,14 @@ import pytest
 TINY_MODEL = """\
 model_name: tiny
 sample_rate: 16000
-width: 8
+width: 128  # 8, then 5 for each of 24 semitones
 chunk_s: 4
-encoder: !new:speechbrain_ext.encoders.spectral.SpectralEncoder
-  channels: !ref <width>
+encoder: !new:speechbrain_ext.encoders.spectral.HarmonicEncoder
+  channels: 8
   front_channels: [2, 2, 4]
+  harmonics: [1, 2]
+  low: 48
+  n_pitches: 24
   dilations: [1, 4]
 head: !new:speechbrain_ext.heads.NoteHead
   input_size: !ref <width>

@@ -103,13 +103,13 @@ def test_loading(capsys):
 
 @pytest.fixture
 def small_transcriber(monkeypatch):
-    from speechbrain_ext.encoders.spectral import SpectralEncoder
+    from speechbrain_ext.encoders.spectral import HarmonicEncoder
     from speechbrain_ext.frames import NoteDecoder
     from speechbrain_ext.heads import NoteHead
     from speechbrain_ext.inference.transcriber import Transcriber
 
-    encoder = SpectralEncoder(channels=8, dilations=(1,))
-    made = Transcriber(encoder, NoteHead(8), NoteDecoder())
+    encoder = HarmonicEncoder(channels=8, dilations=(1,))
+    made = Transcriber(encoder, NoteHead(encoder.output_size), NoteDecoder())
     monkeypatch.setattr(Transcriber, "from_hparams", lambda source: made)
 
 

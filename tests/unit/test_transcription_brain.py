@@ -29,11 +29,14 @@ from speechbrain_ext.notes import NoteSequence
 RECIPE = Path(__file__).parents[2] / "recipes/MIR_ST500/audio_transcription"
 
 SPECTRAL = """
-encoder: !new:speechbrain_ext.encoders.spectral.SpectralEncoder
+encoder: !new:speechbrain_ext.encoders.spectral.HarmonicEncoder
   channels: 16
   front_channels: [2, 2, 2]
+  harmonics: [1, 2]
+  low: 48
+  n_pitches: 24
   dilations: [1, 2]
-encoder_size: 16
+encoder_size: 136
 probe_epochs: 0
 """
 # Dropout on, so that any encoder in training mode would show.
@@ -341,6 +344,26 @@ def test_stitched_segments_equal_one_pass_and_the_transcriber(tmp_path, rows):
         assert len(found) == len(written) > 0
         assert np.allclose(found.intervals, written.intervals, atol=1e-5)
         assert np.array_equal(found.midi, written.midi)
+
+
+def test_training_starts_from_a_model(tmp_path, rows):
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    tests = {"set": rows}
+    first = settings(tmp_path / "a")
+    run_transcription(first, {"device": "cpu"}, rows, rows, tests)
+    still = f"start_from: {tmp_path}/a/model\n"
+    still += "head_optimizer: {lr: 0.0}\nencoder_optimizer: {lr: 0.0}\n"
+    second = settings(tmp_path / "b", extra=still)
+    second["encoder"].norm.weight.data.fill_(3.0)
+    assert not equal(weights(first), weights(second))
+    run_transcription(second, {"device": "cpu"}, rows, rows, tests)
+    assert equal(weights(first), weights(second))
+    wider = SPECTRAL.replace("[2, 2, 2]", "[2, 2, 3]")
+    third = settings(tmp_path / "c", wider, extra=still)
+    with pytest.raises(ModelError, match="does not fit the model"):
+        run_transcription(third, {"device": "cpu"}, rows, rows, tests)
+    assert not (tmp_path / "c" / "save").exists()
 
 
 @pytest.mark.parametrize(
