@@ -359,6 +359,14 @@ def _add_transcribe(parser):
         "the model's own)",
     )
     add(
+        "--voicing-threshold",
+        type=float,
+        metavar="P",
+        help="lowest probability that the voice has a pitch, 0 to 1: higher "
+        "leaves more frames of --f0 and --bends unvoiced (default: the "
+        "model's own)",
+    )
+    add(
         "--min-duration",
         type=float,
         metavar="S",
@@ -399,6 +407,7 @@ def _transcribe(options):
         settings = {
             "onset_threshold": options.onset_threshold,
             "silence_threshold": options.silence_threshold,
+            "voicing_threshold": options.voicing_threshold,
             "min_duration_s": options.min_duration,
             "pitch": options.pitch,
         }

@@ -51,8 +51,8 @@ def test_it_is_the_default(transcriber):
 
 def test_notes_of_the_clip(transcriber, sung):
     scores = evaluate_notes(sung, transcriber.transcribe_file(CLIP))
-    assert scores["COnPOff"].f1 >= CLEAN_COnPOff
-    assert scores["COnP"].f1 >= CLEAN_COnP
+    assert scores["COnPOff"].f1 >= 0.75
+    assert scores["COnP"].f1 >= 0.8
 
 
 def test_contour_of_the_clip(transcriber, sung):
@@ -68,8 +68,8 @@ def test_contour_of_the_clip(transcriber, sung):
             contour.times < note.offset + 0.1
         )
         found.append(np.abs(contour.midi[held] - note.midi) < 0.75)
-    assert np.concatenate(found).mean() >= CONTOUR
-    assert (contour.midi[~inside] > 0).mean() <= OUTSIDE
+    assert np.concatenate(found).mean() >= 0.95
+    assert (contour.midi[~inside] > 0).mean() <= 0.1
 
 
 @pytest.mark.parametrize("kind", ["white", "natural"])
@@ -79,7 +79,7 @@ def test_notes_in_noise(transcriber, sung, kind):
     levels = sounding_level(wav), sounding_level(noise)
     noisy = add_noise(wav, noise, 5.0, levels=levels)
     notes = transcriber.transcribe(noisy, 16000)
-    assert evaluate_notes(sung, notes)["COnP"].f1 >= NOISY_COnP
+    assert evaluate_notes(sung, notes)["COnP"].f1 >= 0.7
 
 
 def test_the_level_of_a_recording_hardly_matters(transcriber, sung):

@@ -153,6 +153,13 @@ def test_contours_go_beside_the_notes(home, songs, sing, melody_model, capsys):
     assert sing(song, "-o", "one/melody.mid", "--f0", "--force") == 0
 
 
+def test_the_voicing_threshold_decides_what_is_voiced(home, songs, sing):
+    for threshold, voiced in ((0.001, 50), (0.999, 0)):
+        options = ["--f0", "--voicing-threshold", threshold, "--force"]
+        assert sing(songs / "a.wav", *options, "-o", "out/a.csv") == 0
+        assert (read_f0("out/a.f0.csv").midi > 0).sum() == voiced
+
+
 def test_contours_and_notes_never_share_a_name(home, songs, sing, capsys):
     (songs / "b.flac").rename(songs / "a.f0.flac")
     assert sing(songs, "--f0", "-o", "out") == 2
