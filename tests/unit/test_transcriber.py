@@ -232,7 +232,7 @@ def test_no_model_there(tmp_path):
         ("chunk_s: 4", "chunk_s: soon", "no usable 'chunk_s'"),
         ("chunk_s: 4", "chunk_s: 0", "must be positive"),
         ("front_channels", "channel", "cannot build HarmonicEncoder"),
-        ("0.4", "4", "line 11 cannot build NoteDecoder: onset_threshold is 4"),
+        ("0.4", "4", "line 14 cannot build NoteDecoder: onset_threshold is 4"),
         ("head:", "tail:", "no usable 'head'"),
         ("decoder:", "note_decoder:", "no usable 'decoder'"),
         ("[2, 2, 4]", "[2, 2, 3]", r"has shape \(\d+.*instead of"),

@@ -271,7 +271,7 @@ def test_debugging_does_not_replace_results(tmp_path, rows):
         ("loss_weights: {onste: 2}\n", "names onste: use onset, silence"),
         ("head_optimizer: {lr: fast}\n", "^head_optimizer: "),
         ("encoder_optimizer: {lr: -1}\n", "^encoder_optimizer: .*-1"),
-        ("head: {input_size: 9}\n", "gives 16 channels but .* takes 9"),
+        ("head: {input_size: 9}\n", "gives 136 channels but .* takes 9"),
     ],
 )
 def test_mistakes_in_settings(tmp_path, rows, extra, says):
@@ -363,7 +363,7 @@ def test_training_starts_from_a_model(tmp_path, rows):
     third = settings(tmp_path / "c", wider, extra=still)
     with pytest.raises(ModelError, match="does not fit the model"):
         run_transcription(third, {"device": "cpu"}, rows, rows, tests)
-    assert not (tmp_path / "c" / "save").exists()
+    assert not (tmp_path / "c" / "model").exists()
 
 
 @pytest.mark.parametrize(
