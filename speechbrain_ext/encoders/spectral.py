@@ -107,7 +107,8 @@ class _Spectrum(nn.Module):
         )
         if not exporting:
             spectrum = torch.view_as_real(spectrum)
-        power = spectrum.square().sum(-1)
+        real, imaginary = spectrum.unbind(-1)
+        power = real.square() + imaginary.square()
         power = power.transpose(1, 2) @ self.filters / self.window_samples
         # About zero mean and unit variance for sung voices.
         return torch.log10(power + _POWER_FLOOR).add(4.0).div(2.0)
