@@ -6,7 +6,8 @@
 | `score` | melody, rhythm, words, harmony |
 | `singer` | what stays the same about a voice |
 | `voice` | the singing itself |
-| `band` | accompaniment |
+| `band` | accompaniment: who plays what and when |
+| `instruments` | what makes its sounds: `wavetable`, or `sound_font` |
 | `room` | reverberation, microphone, noise |
 | `clip` | all of them together: `render_clip`, `render_song` |
 | `training` | an endless stream of training clips |

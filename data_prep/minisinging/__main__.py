@@ -71,8 +71,10 @@ def main(arguments=None) -> int:
     parser = _parser()
     options = vars(parser.parse_args(arguments))
     writer = LAYOUTS[options.pop("layout")]
+    parameters = inspect.signature(writer).parameters
     for key, value in options.items():
-        if isinstance(value, list) and key != "sound_fonts":
+        # A range has a range as default, a list of files has none.
+        if isinstance(value, list) and parameters[key].default:
             if len(value) > 2:
                 parser.error(f"--{key.replace('_', '-')}: give 1 or 2 numbers")
             options[key] = tuple(value) if len(value) == 2 else value[0]

@@ -115,19 +115,16 @@ class SoundFont(Instruments):
 
     def _instrument(self, role):
         program = int(self.rng.choice(ROLES[role]))
-        player = _Player(self, program, False)
-        if role == "melody":
-            player.expressive = True
-        return player
+        return _Player(self, program, expressive=role == "melody")
 
     def _kit(self):
-        return _Player(self, int(self.rng.choice(_KITS)), True)
+        return _Player(self, int(self.rng.choice(_KITS)), is_drum=True)
 
 
 class _Player:
     """Collects the notes of one instrument."""
 
-    def __init__(self, font, program, is_drum):
+    def __init__(self, font, program, is_drum=False, expressive=False):
         import pretty_midi
 
         self.font = font
@@ -135,7 +132,7 @@ class _Player:
         self.midi = pretty_midi.Instrument(program, is_drum)
         self.make_note = pretty_midi.Note
         self.make_bend = pretty_midi.PitchBend
-        self.expressive = False
+        self.expressive = expressive
         self.late_s = self.rng.uniform(0.0, 0.012)  # spread of its timing
         self.drums = {k: int(self.rng.choice(v)) for k, v in _DRUMS.items()}
 

@@ -136,6 +136,8 @@ class MelodyStats(SongStats):
     (0.5, 1.0)
     """
 
+    metrics = METRICS
+
     def __init__(
         self,
         pitch_tolerance: float = 50.0,
@@ -179,19 +181,6 @@ class MelodyStats(SongStats):
         return MelodyStats(
             **self.tolerances, resamples=self.resamples, seed=self.seed
         )
-
-    def values(self) -> np.ndarray:
-        """Scores as an array (songs, metrics).
-
-        Returns
-        -------
-        np.ndarray
-            float64; metrics as in `METRICS`.
-        """
-        return np.array(
-            [[song.scores[m] for m in METRICS] for song in self.songs],
-            dtype=np.float64,
-        ).reshape(-1, len(METRICS))
 
     def summarize(self) -> dict[str, float]:
         """Means over songs and their 95 % intervals.

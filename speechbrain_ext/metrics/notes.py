@@ -27,8 +27,6 @@ from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from speechbrain_ext.errors import ConfigError, NoteError
 from speechbrain_ext.formats import (
     FORMATS,
@@ -213,6 +211,9 @@ class NoteStats(SongStats):
     COn         100.00   75.00   83.33    66.67 - 100.00
     """
 
+    metrics = METRICS
+    fields = FIELDS
+
     def __init__(
         self,
         onset_tolerance: float = 0.05,
@@ -267,19 +268,6 @@ class NoteStats(SongStats):
         return NoteStats(
             **self.tolerances, resamples=self.resamples, seed=self.seed
         )
-
-    def values(self) -> np.ndarray:
-        """Scores as an array (songs, metrics, fields).
-
-        Returns
-        -------
-        np.ndarray
-            float64; metrics as in `METRICS`, fields as in `FIELDS`.
-        """
-        return np.array(
-            [[song.scores[m] for m in METRICS] for song in self.songs],
-            dtype=np.float64,
-        ).reshape(-1, len(METRICS), len(FIELDS))
 
     def summarize(self, field: str | None = None):
         """Means over songs and their 95 % intervals.

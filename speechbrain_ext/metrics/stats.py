@@ -19,10 +19,10 @@ class SongStats:
     Songs may come in any order: results depend on the songs alone. The
     intervals are percentiles of the mean over songs drawn with replacement
     (Efron's bootstrap), from a generator seeded with `seed`. A subclass has
-    `tolerances` (dict of str to float); `values`, an array whose first axis is
-    the songs; `summarize`; `protocol`; `_like`, an instance of the same
-    settings without songs; `_block`, the lines of a table; `_columns` and
-    `_row`, what a CSV says of a song.
+    `tolerances` (dict of str to float); `metrics`, the names of the scores, and
+    `fields`, those of a score's parts, if it has any; `summarize`; `protocol`;
+    `_like`, an instance of the same settings without songs; `_block`, the lines
+    of a table; `_columns` and `_row`, what a CSV says of a song.
 
     Arguments
     ---------
@@ -31,6 +31,9 @@ class SongStats:
     seed : int
         Seed of the bootstrap. Default: 0.
     """
+
+    metrics: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
 
     def __init__(self, resamples: int = 2000, seed: int = 0):
         self.resamples = resamples
@@ -88,6 +91,20 @@ class SongStats:
             if song.group is not None:
                 found.setdefault(song.group, self._like())._add(song)
         return dict(sorted(found.items(), key=lambda item: natural(item[0])))
+
+    def values(self) -> np.ndarray:
+        """Scores as an array (songs, metrics) or (songs, metrics, fields).
+
+        Returns
+        -------
+        np.ndarray
+            float64, in the order of `songs`, `metrics` and `fields`.
+        """
+        parts = (len(self.fields),) if self.fields else ()
+        return np.array(
+            [[song.scores[m] for m in self.metrics] for song in self.songs],
+            dtype=np.float64,
+        ).reshape(-1, len(self.metrics), *parts)
 
     def interval(self, level: float = 0.95) -> np.ndarray:
         """Bootstrap interval of the means, over songs.
