@@ -27,6 +27,7 @@ FRAME_S = 1 / FRAME_RATE
 MIN_ONSET_DISTANCE = 3
 
 UNVOICED = -1
+UNKNOWN = -100  # what cross-entropies of PyTorch skip
 
 # Published grid: MIDI 36 (C2) to 83 (B5), and one more class for "no pitch".
 PUBLISHED_LOW = 36
@@ -304,11 +305,30 @@ def label(
     return FrameTargets(onset, silence, pitch)
 
 
+# What of a contour counts as a held pitch: this many frames, in all of whose
+# windows it moves by less than half a semitone. Longer than half a period of
+# vibrato, whose turning points are therefore none.
+_HELD_FRAMES = 7
+_HELD_WINDOW = 5
+_HELD_SEMITONES = 0.5
+# From one held pitch to the next: at most this many frames, and an interval
+# that is neither a drift nor an octave error.
+_STEP_FRAMES = 10
+_STEP_SEMITONES = (1.2, 11.0)
+# A voice that sets in after as many frames without pitch starts a note.
+_PAUSE_FRAMES = 3
+# A held pitch this close to a semitone is that semitone.
+_IN_TUNE_SEMITONES = 0.3
+
+
 def label_from_f0(f0: np.ndarray) -> FrameTargets:
     """What the fundamental frequency alone says about notes.
 
     Frames in the middle of long unvoiced stretches are silent and frames in
-    the middle of long voiced ones are not; about all else it says nothing.
+    the middle of long voiced ones are not. Where the voice goes from one held
+    pitch to another one, and where it sets in after a pause, a note starts;
+    around this, and in silence, none does. A held pitch that is in tune is the
+    pitch of its note. About all else it says nothing.
 
     Arguments
     ---------
@@ -318,26 +338,85 @@ def label_from_f0(f0: np.ndarray) -> FrameTargets:
     Returns
     -------
     FrameTargets
-        Onsets are NaN and pitches -100 (unknown); the silence is known 60 ms
-        inside of stretches of 200 ms or more, else NaN.
+        NaN, and -100 for pitches, where unknown. The silence is known 60 ms
+        inside of stretches of 200 ms or more. A held pitch moves by less than
+        half a semitone in 100 ms for at least 140 ms; notes start midway
+        between two of them at most 200 ms and 1.2 to 11 semitones apart, and
+        at voiced stretches of 140 ms or more after at least 60 ms without
+        voice; a pitch is known if it is at most 30 cents out of tune.
 
     Example
     -------
     >>> f0 = np.repeat([60.0, 0.0], [12, 3])
     >>> label_from_f0(f0).silence[[2, 3, 8, 9, 13]].tolist()
     [nan, 0.0, 0.0, nan, nan]
+    >>> targets = label_from_f0(np.repeat([60.0, 62.1], 8))
+    >>> targets.onset[4:12].tolist()
+    [nan, 0.0, 0.0, nan, 1.0, nan, 0.0, 0.0]
+    >>> targets.pitch[[0, 8]].tolist()
+    [60, 62]
     """
-    silence = np.full(len(f0), np.nan, dtype=np.float32)
-    for value, state in ((1.0, f0 == 0), (0.0, f0 > 0)):
-        edges = np.flatnonzero(np.diff(np.pad(state.astype(np.int8), 1)))
-        for start, stop in zip(edges[::2], edges[1::2], strict=True):
-            if stop - start >= 10:
-                silence[start + 3 : stop - 3] = value
-    return FrameTargets(
-        np.full(len(f0), np.nan, dtype=np.float32),
-        silence,
-        np.full(len(f0), -100, dtype=np.int64),
-    )
+    count = len(f0)
+    silence = np.full(count, np.nan, dtype=np.float32)
+    onset = np.full(count, np.nan, dtype=np.float32)
+    pitch = np.full(count, UNKNOWN, dtype=np.int64)
+    for start, stop in _runs(f0 == 0):
+        if stop - start >= 10:
+            silence[start + 3 : stop - 3] = 1.0
+            onset[start + 3 : stop - 3] = 0.0
+    starts = []
+    for start, stop in _runs(f0 > 0):
+        if stop - start >= 10:
+            silence[start + 3 : stop - 3] = 0.0
+        pause = f0[max(0, start - _PAUSE_FRAMES) : start]
+        if stop - start >= _HELD_FRAMES and len(pause) == _PAUSE_FRAMES:
+            starts += [start] if not pause.any() else []
+        held = [(start + a, start + b) for a, b in _held(f0[start:stop])]
+        for a, b in held:
+            middle = np.median(f0[a:b])
+            if abs(middle - np.round(middle)) <= _IN_TUNE_SEMITONES:
+                pitch[a:b] = int(np.round(middle))
+        for (_, left), (right, _) in zip(held, held[1:], strict=False):
+            low = np.median(f0[left - _HELD_WINDOW : left])
+            high = np.median(f0[right : right + _HELD_WINDOW])
+            smallest, largest = _STEP_SEMITONES
+            if (
+                right - left <= _STEP_FRAMES
+                and smallest < abs(high - low) < largest
+            ):
+                way = np.abs(f0[left - 1 : right + 1] - (low + high) / 2)
+                # Two frames are equally near: the second one is beyond.
+                starts.append(
+                    left - 1 + int(np.flatnonzero(way <= way.min() + 1e-6)[-1])
+                )
+    for start in starts:
+        onset[max(0, start - MIN_ONSET_DISTANCE) : max(0, start - 1)] = 0.0
+        # After a pause a consonant may come first, and the note later.
+        if f0[start - 1] > 0:
+            onset[start + 2 : start + MIN_ONSET_DISTANCE + 1] = 0.0
+    for start in starts:
+        onset[max(0, start - 1) : start + 2] = np.nan
+        onset[start] = 1.0
+    return FrameTargets(onset, silence, pitch)
+
+
+def _runs(mask):
+    """Pairs (first, last + 1) of the stretches where a mask is true."""
+    edges = np.flatnonzero(np.diff(np.pad(mask.astype(np.int8), 1)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def _held(f0):
+    """Stretches of a voiced contour without gaps in which a pitch is held."""
+    if len(f0) < _HELD_FRAMES:
+        return []
+    windows = np.lib.stride_tricks.sliding_window_view(f0, _HELD_WINDOW)
+    calm = np.ptp(windows, axis=1) < _HELD_SEMITONES
+    return [
+        (a, b + _HELD_WINDOW - 1)
+        for a, b in _runs(calm)
+        if b + _HELD_WINDOW - 1 - a >= _HELD_FRAMES
+    ]
 
 
 def onset_peaks(onset: np.ndarray, threshold: float) -> np.ndarray:

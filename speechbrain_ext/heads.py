@@ -6,10 +6,7 @@ from torch.nn import functional
 
 from speechbrain_ext.encoders.spectral import BINS_PER_SEMITONE, peak_position
 from speechbrain_ext.errors import ConfigError
-from speechbrain_ext.frames import UNVOICED, FramePosteriors
-
-# Target of frames that say nothing about pitch, as in torch's cross-entropy.
-IGNORED = -100
+from speechbrain_ext.frames import UNKNOWN, UNVOICED, FramePosteriors
 
 
 def mismatch(encoder, head):
@@ -177,7 +174,7 @@ class NoteHead(_Head):
         )
         targets = []
         for part, size in zip(parts, self.sizes, strict=True):
-            part = part.masked_fill(outside, IGNORED)
+            part = part.masked_fill(outside, UNKNOWN)
             targets.append(part.masked_fill(pitch == UNVOICED, size - 1))
         return targets
 
@@ -350,7 +347,7 @@ class MelodyHead(_Head):
         """
         relative = pitch - self.low
         outside = (relative < 0) | (relative >= self.n_pitches)
-        return [relative.masked_fill(outside, IGNORED)]
+        return [relative.masked_fill(outside, UNKNOWN)]
 
     def outputs(self, logits):
         """Probabilities for the decoder.

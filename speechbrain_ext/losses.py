@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional
 
-from speechbrain_ext.heads import IGNORED
+from speechbrain_ext.frames import UNKNOWN
 
 
 def note_losses(head, logits, targets, mask, onset_positive_weight=15.0):
@@ -58,11 +58,11 @@ def note_losses(head, logits, targets, mask, onset_positive_weight=15.0):
     names = ["pitch"] if len(parts) == 1 else ["octave", "pitch_class"]
     classes = head.classes(targets["pitch"])
     for name, part, target in zip(names, parts, classes, strict=True):
-        target = target.masked_fill(~mask, IGNORED)
+        target = target.masked_fill(~mask, UNKNOWN)
         loss = functional.cross_entropy(
-            part.transpose(1, 2), target, reduction="sum", ignore_index=IGNORED
+            part.transpose(1, 2), target, reduction="sum", ignore_index=UNKNOWN
         )
-        terms[name] = loss / (target != IGNORED).sum().clamp(min=1)
+        terms[name] = loss / (target != UNKNOWN).sum().clamp(min=1)
     return terms
 
 

@@ -109,6 +109,9 @@ class Singer:
         Standard deviation of the onsets around the beat.
     coarticulation_s : float
         Time over which formants glide.
+    closure : float
+        How far voiced consonants close the mouth: factor on the drop of the
+        level, on the muffling and on the way of the formants.
     """
 
     id: str
@@ -154,6 +157,7 @@ class Singer:
     articulation: float
     timing_sd_s: float
     coarticulation_s: float
+    closure: float
 
 
 def _choose(rng, rows, weights):
@@ -263,4 +267,5 @@ def draw_singer(rng, name="0", style=None, voice_type=None) -> Singer:
         articulation=uniform(0.65, 1.4),
         timing_sd_s=uniform(0.005, 0.03) * (1.5 if style == "amateur" else 1),
         coarticulation_s=uniform(0.05, 0.16),
+        closure=uniform(0.35, 1.2),
     )

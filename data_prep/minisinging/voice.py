@@ -416,12 +416,12 @@ def _level_tracks(plans, singer, rng, points):
                     voice[a:b] *= 0.5 - 0.5 * np.cos(np.pi * x)
         for a, b, name in plan.consonants:
             _consonant(
-                name, a, b, level, strength, u[3:7],
+                name, a, b, level, strength, singer.closure, u[3:7],
                 (voice, air, noise, centre, width), points,
             )  # fmt: skip
         for a, b, name in plan.coda:
             _consonant(
-                name, a, b, last, strength * 0.8, u[4:8],
+                name, a, b, last, strength * 0.8, singer.closure, u[4:8],
                 (voice, air, noise, centre, width), points,
             )  # fmt: skip
         connected = k + 1 < len(plans) and plans[k + 1].connected
@@ -448,7 +448,7 @@ def _level_tracks(plans, singer, rng, points):
             step = abs(plans[k + 1].target - plan.target)
             depth = singer.legato_dip_db * u[9]
             if step < 0.5:
-                depth = max(depth, 6.0 + 14.0 * u[10])
+                depth = max(depth, 2.0 + 16.0 * u[10])
             half = 0.012 + 0.03 * u[11]
             middle = plans[k + 1].onset - 0.7 * half
             a, b = _index(middle - half, points), _index(middle + half, points)
@@ -475,7 +475,7 @@ def _level_tracks(plans, singer, rng, points):
     return voice, air, noise, centre, width
 
 
-def _consonant(name, start, stop, level, strength, u, tracks, points):
+def _consonant(name, start, stop, level, strength, closure, u, tracks, points):
     """Write one consonant into the level tracks."""
     voice, air, noise, centre, width = tracks
     kind = CONSONANTS[name]
@@ -487,7 +487,7 @@ def _consonant(name, start, stop, level, strength, u, tracks, points):
     centre[max(a - 8, 0) : b + 8] = kind.noise[0] * (0.85 + 0.3 * u[1])
     width[max(a - 8, 0) : b + 8] = kind.noise[1] * (0.8 + 0.5 * u[2])
     voice[a:b] = (
-        level * 10 ** ((kind.voice_db + 5 * (u[3] - 0.5)) / 20)
+        level * 10 ** ((closure * kind.voice_db + 5 * (u[3] - 0.5)) / 20)
         if kind.voiced
         else 0.0
     )
@@ -540,12 +540,16 @@ def _formant_tracks(plans, singer, points):
             kind = CONSONANTS[name]
             locus = kind.locus
             # The tongue is on its way: a locus mixed with the vowel.
+            closed = 0.7 * (min(singer.closure, 1.0) if kind.voiced else 1.0)
             target = (
                 first
                 if locus is None
-                else np.exp(0.7 * np.log(locus) + 0.3 * np.log(first))
+                else np.exp(
+                    closed * np.log(locus) + (1 - closed) * np.log(first)
+                )
             )
-            write(a, b, target, kind.muffle)
+            muffle = singer.closure * kind.muffle
+            write(a, b, target, muffle)
         write(plan.onset, plan.vowel_end, first)
         if plan.vowels[0] != plan.vowels[1]:
             length = plan.vowel_end - plan.onset

@@ -309,7 +309,12 @@ def test_the_contour_follows_transposition(accompanied):
 def test_without_notes_the_contour_labels_what_it_can(accompanied):
     rows = [{**row, "notes": None} for row in accompanied]
     item = transcription_dataset(rows)[0]
-    assert torch.isnan(item["onset"]).all() and (item["pitch"] == -100).all()
+    # Both notes follow a pause, and their pitch is in tune.
+    onset, pitch = item["onset"].numpy(), item["pitch"].numpy()
+    assert np.flatnonzero(onset == 1).tolist() == [25, 150]
+    assert np.isnan(onset[30:120]).all() and (onset[3:21] == 0).all()
+    assert (pitch[:25] == -100).all()
+    assert (pitch[25:120] == NOTES[0].midi).all()
     silence = item["silence"].numpy()
     # Silent up to 0.5 s, sung from there to 2.5 s; borders are unknown.
     assert (silence[3:21] == 1).all() and (silence[29:121] == 0).all()

@@ -610,3 +610,72 @@ def test_split_needs_a_pitch():
     assert len(frames.decode(posteriors, split_s=0.1)) == 1
     with pytest.raises(ConfigError, match="split_s is -1"):
         frames.NoteDecoder(split_s=-1)
+
+
+# ---- what a contour alone says about notes --------------------------------
+
+
+def contour(*parts):
+    """Concatenate (MIDI number or array, frames)."""
+    return np.concatenate([np.broadcast_to(m, n) for m, n in parts])
+
+
+def onsets_of(f0):
+    """Frames that are called onsets."""
+    return np.flatnonzero(frames.label_from_f0(f0).onset == 1).tolist()
+
+
+@pytest.mark.parametrize(
+    "f0, expected",
+    [
+        # A glide between two held pitches: its middle.
+        (contour((60, 10), (np.linspace(60.4, 62.6, 6), 6), (63, 10)), [13]),
+        (contour((63, 10), (60, 10)), [10]),
+        # Too near, too far, too slow, or not held.
+        (contour((60, 10), (61, 10)), []),
+        (contour((60, 10), (72, 10)), []),
+        (contour((60, 10), (np.linspace(60, 64, 30), 30), (64, 10)), []),
+        (contour((60, 10), (64, 6), (60, 10)), []),
+        # After a pause of three frames, not of two; not at the very start.
+        (contour((60, 10), (0, 3), (60, 10)), [13]),
+        (contour((60, 10), (0, 2), (60, 10)), []),
+        (contour((0, 3), (60, 6), (0, 3)), []),
+        (contour((np.nan, 5), (60, 10)), []),
+        (contour((0, 20)), []),
+        (contour((60, 3)), []),
+        (np.zeros(0), []),
+    ],
+)
+def test_steps_and_pauses_of_a_contour_are_onsets(f0, expected):
+    assert onsets_of(f0) == expected
+
+
+@pytest.mark.parametrize("rate_hz", [4.5, 5.5, 7.0])
+@pytest.mark.parametrize("depth", [0.3, 0.6, 1.0, 1.5])
+def test_vibrato_is_no_onset(rate_hz, depth):
+    time = frames.frame_centres(100)
+    assert (
+        onsets_of(60 + depth * np.sin(2 * np.pi * rate_hz * time + 1.0)) == []
+    )
+
+
+def test_labels_of_a_contour_agree_with_those_of_its_notes():
+    notes = NoteSequence(
+        [(0.4, 1.0, 60), (1.0, 1.6, 62), (1.6, 2.0, 67), (2.4, 3.0, 65)]
+    )
+    f0 = np.maximum(frames.label(notes, 170).pitch, 0).astype(float)
+    true, said = frames.label(notes, 170), frames.label_from_f0(f0)
+    for name in ("onset", "silence", "pitch"):
+        known = (
+            said.pitch != frames.UNKNOWN
+            if name == "pitch"
+            else ~np.isnan(getattr(said, name))
+        )
+        assert known.sum() > 20
+        assert (getattr(true, name)[known] == getattr(said, name)[known]).all()
+    assert (said.onset == 1).sum() == 4
+
+
+def test_pitches_of_a_contour_that_is_out_of_tune_are_unknown():
+    for midi, expected in ((60.2, 60), (60.4, frames.UNKNOWN)):
+        assert set(frames.label_from_f0(np.full(9, midi)).pitch) == {expected}

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from speechbrain_ext.errors import ConfigError
-from speechbrain_ext.heads import IGNORED, MelodyHead, NoteHead
+from speechbrain_ext.frames import UNKNOWN
+from speechbrain_ext.heads import MelodyHead, NoteHead
 from speechbrain_ext.losses import contour_losses, note_losses
 
 
@@ -21,10 +22,10 @@ def test_classes_of_both_kinds():
     octave, pitch_class = NoteHead(
         1, pitch="octave_class", low=36, n_pitches=48
     ).classes(pitch)
-    assert octave.tolist() == [0, 0, 1, 3, IGNORED, IGNORED, 4]
-    assert pitch_class.tolist() == [0, 11, 0, 11, IGNORED, IGNORED, 12]
+    assert octave.tolist() == [0, 0, 1, 3, UNKNOWN, UNKNOWN, 4]
+    assert pitch_class.tolist() == [0, 11, 0, 11, UNKNOWN, UNKNOWN, 12]
     (semitone,) = NoteHead(1, low=36, n_pitches=48).classes(pitch)
-    assert semitone.tolist() == [0, 11, 12, 47, IGNORED, IGNORED, 48]
+    assert semitone.tolist() == [0, 11, 12, 47, UNKNOWN, UNKNOWN, 48]
 
 
 @pytest.mark.parametrize("kind", ["semitone", "octave_class"])
@@ -243,8 +244,8 @@ def test_bins_and_classes_of_the_melody_head(melody):
     pitch = torch.tensor([[59, 60, 71, 72], [-1, -100, 127, 66]])
     (classes,) = melody.classes(pitch)
     assert classes.tolist() == [
-        [IGNORED, 0, 11, IGNORED],
-        [IGNORED, IGNORED, IGNORED, 6],
+        [UNKNOWN, 0, 11, UNKNOWN],
+        [UNKNOWN, UNKNOWN, UNKNOWN, 6],
     ]
 
 
