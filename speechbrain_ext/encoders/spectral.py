@@ -24,6 +24,7 @@ SAMPLES_PER_FRAME = SAMPLE_RATE // FRAME_RATE
 BINS_PER_SEMITONE = 3  # of `HarmonicEncoder`, odd
 _TOP_HZ = 7600.0  # highest band of `HarmonicEncoder`
 _PERIODS = (1.0, 3.0, 12.0)  # semitones, of the circles that pitch goes around
+_FILTER_GROUP = 36  # bands that are computed together
 _POWER_FLOOR = 1e-9
 _SILENT = (math.log10(_POWER_FLOOR) + 4.0) / 2.0  # what `_Spectrum` makes of it
 
@@ -87,11 +88,17 @@ class _Spectrum(nn.Module):
         self.register_buffer(
             "window", torch.hann_window(window), persistent=False
         )
-        self.register_buffer(
-            "filters",
-            log_frequency_filters(window, low_midi, bins_per_semitone, n_bins),
-            persistent=False,
+        filters = log_frequency_filters(
+            window, low_midi, bins_per_semitone, n_bins
         )
+        self.register_buffer("filters", filters, persistent=False)
+        # A band sees few frequencies: most of a product would be zeros.
+        self.groups = []
+        for first in range(0, n_bins, _FILTER_GROUP):
+            last = min(first + _FILTER_GROUP, n_bins)
+            used = filters[:, first:last].any(1).nonzero()
+            low, high = int(used.min()), int(used.max()) + 1
+            self.groups.append((slice(low, high), slice(first, last)))
 
     def forward(self, wavs):
         side = (self.window_samples - self.hop) // 2
@@ -109,7 +116,12 @@ class _Spectrum(nn.Module):
             spectrum = torch.view_as_real(spectrum)
         real, imaginary = spectrum.unbind(-1)
         power = real.square() + imaginary.square()
-        power = power.transpose(1, 2) @ self.filters / self.window_samples
+        power = power.transpose(1, 2)
+        bands = [
+            power[..., used] @ self.filters[used, bands]
+            for used, bands in self.groups
+        ]
+        power = torch.cat(bands, dim=-1) / self.window_samples
         # About zero mean and unit variance for sung voices.
         return torch.log10(power + _POWER_FLOOR).add(4.0).div(2.0)
 
@@ -345,7 +357,7 @@ class HarmonicEncoder(nn.Module):
         for convolution in (self.fine, self.middle, self.coarse):
             if mask is not None:
                 hidden = hidden * mask.unsqueeze(1)
-            hidden = functional.relu(convolution(hidden))
+            hidden = functional.relu(convolution(hidden), inplace=True)
             maps.append(hidden)
         bins = BINS_PER_SEMITONE
         timbre = slow[..., : slow.shape[2] // bins * bins]
