@@ -10,7 +10,15 @@ from inspect import signature
 from pathlib import Path
 from typing import NamedTuple
 
-from data_prep import ismir2014, mir1k, mir_st500, n20emv2, tonas, vocadito
+from data_prep import (
+    ismir2014,
+    mir1k,
+    mir_st500,
+    musdb18,
+    n20emv2,
+    tonas,
+    vocadito,
+)
 from data_prep.manifest import Summary
 from speechbrain_ext.errors import ConfigError
 
@@ -66,9 +74,10 @@ def prepare_minisinging(
         (with any, if none are given here).
     output_folder : str or Path
         Gets the manifests and notes.
-    layout : {"minisinging", "mir_st500", "n20emv2", "tonas", "ismir2014"}
-        Its own layout (default), or the real corpus whose layout is written
-        and prepared.
+    layout : str
+        Its own layout, `minisinging` (default), or the real corpus whose
+        layout is written and prepared: `mir_st500`, `n20emv2`, `tonas`,
+        `ismir2014`, `mir1k` or `musdb18`.
     segment_s : float
         Length of a segment in seconds.
     n_jobs : int
@@ -115,7 +124,15 @@ def prepare_minisinging(
 
 CORPORA: dict[str, Entry] = {
     module.CORPUS.name: _entry(module)
-    for module in (mir_st500, n20emv2, tonas, ismir2014, vocadito, mir1k)
+    for module in (
+        mir_st500,
+        n20emv2,
+        tonas,
+        ismir2014,
+        vocadito,
+        mir1k,
+        musdb18,
+    )
 }
 CORPORA["minisinging"] = Entry(prepare_minisinging, None, "Apache-2.0", "")
 
@@ -151,7 +168,7 @@ def prepare(name: str, data_dir, out_dir, **options) -> Summary:
     >>> prepare("mirst", "corpus", "manifests")
     Traceback (most recent call last):
     speechbrain_ext.errors.ConfigError: unknown corpus mirst: use one of \
-mir_st500, n20emv2, tonas, ismir2014, vocadito, mir1k, minisinging
+mir_st500, n20emv2, tonas, ismir2014, vocadito, mir1k, musdb18, minisinging
     """
     function = _find(name).prepare
     known = list(signature(function).parameters)[2:]

@@ -7,6 +7,7 @@ what it did:
     <output>/train.csv, valid.csv, test.csv    a manifest per split
     <output>/notes/<song>.csv                  onset_s, offset_s, midi; only
                                                of songs annotated with notes
+    <output>/audio/<song>/*                    audio that had to be made
     <output>/prepared.json                     the done-marker
 
 All is written into a hidden folder inside the output folder first and moved
@@ -21,11 +22,13 @@ import os
 import re
 import shutil
 import sys
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
 from data_prep.manifest import (
@@ -92,6 +95,24 @@ class Corpus:
     url: str
 
 
+class Made(NamedTuple):
+    """Media that were made from a song's files.
+
+    Arguments
+    ---------
+    media : dict of str to Path
+        By column of the manifest; they take the place of the song's own.
+    duration : float
+        Seconds.
+    remark : str
+        What looked odd, the same words for every song; empty if nothing did.
+    """
+
+    media: dict
+    duration: float
+    remark: str = ""
+
+
 @dataclass(frozen=True)
 class Song:
     """One song as a corpus lists it; nothing is checked yet.
@@ -114,6 +135,9 @@ class Song:
         Empty if unknown.
     media : dict of str to Path
         Further media of the manifest, by column.
+    make : callable, optional
+        `make(folder) -> Made` checks the media and writes others into a
+        folder, which it has to make; called in a process of its own.
     """
 
     song_id: str
@@ -123,6 +147,7 @@ class Song:
     source: Path
     singer: str = ""
     media: dict = field(default_factory=dict)
+    make: Callable | None = None
 
 
 def natural_key(text: str) -> tuple:
@@ -447,7 +472,8 @@ def prepare_songs(
     n_jobs : int
         Songs checked at a time, as in joblib.
     overwrite : bool
-        Whether the result of another preparation may be replaced.
+        Whether the result of another preparation may be replaced. That of the
+        same one is taken as it is, whatever this says.
 
     Returns
     -------
@@ -487,8 +513,15 @@ def prepare_songs(
         "checksum": _checksum(songs, data_folder),
     }
     old = _read_marker(output / MARKER)
-    if old and not overwrite:
-        return _finished(old, marker, output)
+    if old:
+        reason = _difference(old, marker, output)
+        if reason is None:
+            return _finished(old, output)
+        if not overwrite:
+            raise OutputError(
+                f"{output}: {reason}: choose another folder or allow "
+                "overwriting"
+            )
 
     created = not output.exists()
     staging = output / f".part-{uuid4().hex}"
@@ -592,8 +625,8 @@ def _read_marker(path: Path) -> dict | None:
         return None
 
 
-def _finished(old: dict, marker: dict, output: Path) -> Summary:
-    """Take an earlier result if it is the wanted one, else refuse it."""
+def _difference(old: dict, marker: dict, output: Path) -> str | None:
+    """Say why an earlier result is not the wanted one; None if it is."""
     reason = None
     if old.get("corpus") != marker["corpus"]:
         reason = f"holds {old.get('corpus')}, not {marker['corpus']}"
@@ -608,12 +641,13 @@ def _finished(old: dict, marker: dict, output: Path) -> Summary:
     lost = [name for name in old["files"] if not (output / name).is_file()]
     if reason is None and lost:
         reason = f"has lost {lost[0]}"
-    if reason:
-        raise OutputError(
-            f"{output}: {reason}: choose another folder or allow overwriting"
-        )
+    return reason
+
+
+def _finished(old: dict, output: Path) -> Summary:
+    """Summary of an earlier result."""
     print(
-        f"{marker['corpus']}: already prepared in {output}, nothing to do",
+        f"{old['corpus']}: already prepared in {output}, nothing to do",
         file=sys.stderr,
     )
     facts = old["summary"]
@@ -633,20 +667,24 @@ def _work(
     corpus, songs, data_folder, staging, segment_s, cut_overlaps, n_jobs
 ) -> tuple[list[dict], list[str]]:
     """Check all songs; give the rows of the manifests and remarks."""
-    jobs = [(song, staging / "notes", cut_overlaps) for song in songs]
-    if n_jobs == 1 or len(jobs) == 1:
-        results = [_check_song(*job) for job in jobs]
-    else:
-        from joblib import Parallel, delayed
+    from tqdm import tqdm
 
-        results = Parallel(n_jobs=n_jobs)(
-            delayed(_check_song)(*j) for j in jobs
-        )
-    rows, cut, dropped, late, silent = [], {}, {}, {}, []
-    for song, result in zip(songs, results, strict=True):
+    jobs = [(song, staging, cut_overlaps) for song in songs]
+    if n_jobs == 1 or len(jobs) == 1:
+        results = (_check_song(*job) for job in jobs)
+    else:
+        results = _in_parallel(jobs, n_jobs)
+    # Only where audio is made does it take long.
+    hidden = None if any(song.make for song in songs) else True
+    bar = tqdm(results, corpus.name, len(jobs), unit="song", disable=hidden)
+    rows, cut, dropped, late, silent, odd = [], {}, {}, {}, [], {}
+    for song, result in zip(songs, bar, strict=True):
         if isinstance(result, SingBrainError):
             raise result
-        rows += _rows(song, result.duration, corpus, data_folder, segment_s)
+        roots = {MANIFEST_ROOT: staging, DATA_ROOT: data_folder}
+        rows += _rows(song, result, corpus, roots, segment_s)
+        if result.remark:
+            odd.setdefault(result.remark, []).append(song.song_id)
         for counts, value in (
             (cut, result.cut),
             (dropped, result.dropped),
@@ -670,38 +708,63 @@ def _work(
         remarks.append(
             f"{len(silent)} songs have no notes: {', '.join(silent)}"
         )
+    remarks += [f"{remark}: {', '.join(ids)}" for remark, ids in odd.items()]
     return rows, remarks
+
+
+def _in_parallel(jobs, n_jobs):
+    """Check songs in several processes, which end when nobody listens."""
+    from joblib import Parallel, delayed
+
+    results = Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(_check_song)(*job) for job in jobs
+    )
+    try:
+        for result in results:  # noqa: UP028 (it would close them before)
+            yield result
+    finally:
+        with warnings.catch_warnings():
+            # It warns of tasks that it cancels: after an error they have to be.
+            warnings.simplefilter("ignore", UserWarning)
+            results.close()
 
 
 @dataclass(frozen=True)
 class _Checked:
-    """What `_check_song` found: length in seconds, and counts of notes."""
+    """What `_check_song` found: length in seconds, counts of notes, media."""
 
     duration: float
-    cut: int
-    dropped: int
-    late: int
+    cut: int = 0
+    dropped: int = 0
+    late: int = 0
+    media: dict = field(default_factory=dict)
+    remark: str = ""
 
 
-def _check_song(song: Song, notes_folder: Path, cut_overlaps: bool):
+def _check_song(song: Song, staging: Path, cut_overlaps: bool):
     """Check one song and write its notes; return an error, not raise it.
 
     So the first error in the order of the songs is reported, whatever the
     number of workers.
     """
     try:
-        info = audio_info(song.wav)
-        if not info.duration:
+        if song.make is None:
+            made = Made({}, audio_info(song.wav).duration)
+        else:
+            made = song.make(staging / "audio" / song.song_id)
+        if not made.duration:
             raise AudioError(
                 f"{song.wav}: does not tell its length: convert it to WAV"
             )
+        checked = _Checked(made.duration, media=made.media, remark=made.remark)
         if song.notes is None:
-            return _Checked(info.duration, 0, 0, 0)
+            return checked
         melody, cut, dropped = _melody(song, cut_overlaps)
-        write_notes(melody, notes_folder / f"{song.song_id}.csv", format="csv")
-        end = info.duration + END_TOLERANCE_S
+        path = staging / "notes" / f"{song.song_id}.csv"
+        write_notes(melody, path, format="csv")
+        end = made.duration + END_TOLERANCE_S
         late = sum(note.offset > end for note in melody)
-        return _Checked(info.duration, cut, dropped, late)
+        return replace(checked, cut=cut, dropped=dropped, late=late)
     except SingBrainError as error:
         return error
 
@@ -737,15 +800,20 @@ def _melody(song: Song, cut_overlaps: bool) -> tuple[NoteSequence, int, int]:
     return melody, overlaps - dropped, dropped
 
 
-def _rows(song, duration, corpus, data_folder, segment_s) -> list[dict]:
-    """Rows of one song."""
+def _rows(song, checked, corpus, roots, segment_s) -> list[dict]:
+    """Rows of one song; a medium's cell starts with the root it lies in."""
+    files = {"wav": song.wav, **song.media, **checked.media}
     media = {
-        name: f"{DATA_ROOT}/{path.relative_to(data_folder).as_posix()}"
-        for name, path in {"wav": song.wav, **song.media}.items()
+        name: next(
+            f"{root}/{path.relative_to(folder).as_posix()}"
+            for root, folder in roots.items()
+            if path.is_relative_to(folder)
+        )
+        for name, path in files.items()
     }
     if song.notes is not None:
         media["notes"] = f"{MANIFEST_ROOT}/notes/{song.song_id}.csv"
-    parts = segments(duration, segment_s)
+    parts = segments(checked.duration, segment_s)
     return [
         {
             "ID": f"{song.song_id}_{number}",
@@ -778,5 +846,5 @@ def _move(staging, output, names, old, overwrite) -> None:
             if not Path(name).is_absolute() and ".." not in Path(name).parts:
                 (output / name).unlink(missing_ok=True)
     for name in [*names, MARKER]:
-        (output / name).parent.mkdir(exist_ok=True)
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(staging / name, output / name)

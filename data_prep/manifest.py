@@ -16,13 +16,13 @@ license    str     short name of the licence of the song
 ========== ======= =====================================================
 
 After these come the media that the corpus has: `wav` (the voice), `mix_wav`
-(voice and accompaniment), `accomp_wav` (accompaniment alone), `video`,
-`notes`, `f0` (the voice's pitch over time, see `speechbrain_ext.f0`), `words`,
-`phones`. Each cell is a path or empty. A path into the corpus starts with
-`{data_root}/`, a path to a file that the preparation made starts with
-`{manifest_root}/`, the folder of the CSV; so a manifest survives moving either
-folder. `#<k>` after the path of an audio file names one of its channels, as in
-`speechbrain_ext.audio`.
+(voice and accompaniment), `accomp_wav` (accompaniment alone), its parts
+`drums_wav`, `bass_wav` and `other_wav`, `video`, `notes`, `f0` (the voice's
+pitch over time, see `speechbrain_ext.f0`), `words`, `phones`. Each cell is a
+path or empty. A path into the corpus starts with `{data_root}/`, a path to a
+file that the preparation made starts with `{manifest_root}/`, the folder of the
+CSV; so a manifest survives moving either folder. `#<k>` after the path of an
+audio file names one of its channels, as in `speechbrain_ext.audio`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ COLUMNS = {
     "singer": str,
     "license": str,
 }
-AUDIO = ("wav", "mix_wav", "accomp_wav")
+STEMS = ("drums_wav", "bass_wav", "other_wav")
+AUDIO = ("wav", "mix_wav", "accomp_wav", *STEMS)
 MEDIA = (*AUDIO, "video", "notes", "f0", "words", "phones")
 
 # Times are written with six decimals; sums of two may be off by this.

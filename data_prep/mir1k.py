@@ -12,11 +12,14 @@ be `.flac`):
     Wavfile/<singer>_<song>_<clip>.wav    4 to 13 s, 16 kHz, stereo: the
                                           accompaniment left, the voice right
     PitchLabel/<singer>_<song>_<clip>.pv  MIDI number of the voice per 20 ms
+    UndividedWavfile/<singer>_<song>.wav  the 110 songs that the clips are cut
+                                          from, as the clips; no pitch labels
 
-Both channels are media of their own (`accomp_wav`, `wav`); `mix_wav` is the
-stereo file, whose mean over the channels is the mixture at 0 dB. There are no
-notes, `f0` is the pitch label. `UnvoicedFrameLabel`, `vocal-nonvocalLabel` and
-`Lyrics` are not needed and not read.
+Clips are prepared, or whole songs where there are only those or `whole` asks
+for them. Both channels are media of their own (`accomp_wav`, `wav`); `mix_wav`
+is the stereo file, whose mean over the channels is the mixture at 0 dB. There
+are no notes; `f0` is the pitch label of a clip. `UnvoicedFrameLabel`,
+`vocal-nonvocalLabel` and `Lyrics` are not needed and not read.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from data_prep.corpus import (
     check_folder,
     held_out,
     match_songs,
+    natural_key,
     prepare_songs,
     subfolders,
 )
@@ -53,6 +57,7 @@ CORPUS = Corpus(
     url="https://sites.google.com/site/unvoicedsoundseparation/mir-1k",
 )
 ARCHIVE = "http://mirlab.org/dataset/public/MIR-1K.zip"
+CLIPS, SONGS = "Wavfile", "UndividedWavfile"  # folders
 ACCOMPANIMENT, VOICE = 0, 1  # channels
 
 PROTOCOLS = ("huang", "random_song")
@@ -68,6 +73,7 @@ def prepare_mir1k(
     output_folder,
     segment_s: float = 5.0,
     protocol: str = "huang",
+    whole: bool | None = None,
     n_jobs: int = 1,
     overwrite: bool = False,
 ) -> Summary:
@@ -92,6 +98,11 @@ def prepare_mir1k(
         `random_song` draws whole songs in the same way, a tenth of them for
         validation and a tenth for testing: no song is in two splits, but
         singers are.
+    whole : bool, optional
+        Whether whole songs are prepared (`UndividedWavfile`) and not clips
+        (`Wavfile`). By default clips, if there are any. Protocols treat a song
+        as they treat a clip: of the training singers' songs, `huang` holds
+        out a tenth, at most 4.
     n_jobs : int
         Clips checked at a time.
     overwrite : bool
@@ -104,7 +115,7 @@ def prepare_mir1k(
     Raises
     ------
     ConfigError
-        If `protocol` is unknown.
+        If `protocol` is unknown or `whole` is none of its values.
     ManifestError
         If the folder holds no clips, or a clip's name tells no singer.
     AudioError
@@ -119,14 +130,16 @@ def prepare_mir1k(
         raise ConfigError(
             f"protocol is {protocol!r}: use one of {', '.join(PROTOCOLS)}"
         )
-    songs, remarks = _list(folder, protocol)
+    if whole not in (True, False, None):
+        raise ConfigError(f"whole is {whole!r}: use true or false")
+    songs, whole, remarks = _list(folder, protocol, whole)
     return prepare_songs(
         CORPUS,
         songs,
         folder,
         output_folder,
         segment_s,
-        {"protocol": protocol},
+        {"protocol": protocol} | ({"whole": True} if whole else {}),
         remarks,
         n_jobs=n_jobs,
         overwrite=overwrite,
@@ -158,7 +171,7 @@ def splits(clips: Iterable[str], protocol: str = "huang") -> dict[str, str]:
     Arguments
     ---------
     clips : iterable of str
-        Names, `<singer>_<song>_<clip>`.
+        Names, `<singer>_<song>_<clip>`, or of whole songs, `<singer>_<song>`.
     protocol : {"huang", "random_song"}
         See `prepare_mir1k`.
 
@@ -197,33 +210,54 @@ def splits(clips: Iterable[str], protocol: str = "huang") -> dict[str, str]:
 
 
 def _names(clip: str) -> tuple[str, str]:
-    """Singer and song of a clip, the song as `<singer>_<song>`."""
+    """Singer and song of a clip or song, the song as `<singer>_<song>`."""
     parts = clip.split("_")
-    if len(parts) != 3 or not all(parts):
+    if len(parts) not in (2, 3) or not all(parts):
         raise ManifestError(
-            f"{CORPUS.name}: clip {clip} is not named <singer>_<song>_<clip>: "
-            "rename or remove it"
+            f"{CORPUS.name}: {clip} is not named <singer>_<song>_<clip>, nor "
+            "<singer>_<song> as whole songs are: rename or remove it"
         )
     return parts[0], f"{parts[0]}_{parts[1]}"
 
 
-def _list(folder: Path, protocol: str):
-    """Clips of the corpus, and remarks."""
-    places = [
-        p for p in (folder, *subfolders(folder)) if (p / "Wavfile").is_dir()
-    ]
-    top = places[0] if places else folder
-    sources = _files(top / "PitchLabel", (MIR1K_SUFFIX,))
-    audio = _files(top / "Wavfile", SUFFIXES)
-    ids, remarks = match_songs(
-        sources,
-        audio,
-        CORPUS,
-        f"{folder}/Wavfile/<clip>.wav and {folder}/PitchLabel/<clip>"
-        f"{MIR1K_SUFFIX}",
-    )
+def _list(folder: Path, protocol: str, whole: bool | None):
+    """Clips or songs of the corpus, whether they are whole, and remarks."""
+    places = (folder, *subfolders(folder))
+    top = {
+        name: next((p for p in places if (p / name).is_dir()), None)
+        for name in (CLIPS, SONGS)
+    }
+    if whole is None:
+        whole = top[CLIPS] is None and top[SONGS] is not None
+    kind, parts = (SONGS, 2) if whole else (CLIPS, 3)
+    place = top[kind] or folder
+    audio = _files(place / kind, SUFFIXES)
+    for name in audio:
+        if len(name.split("_")) != parts:
+            expected = "_".join(("<singer>", "<song>", "<clip>")[:parts])
+            raise ManifestError(
+                f"{place / kind}: {name} is not named {expected}: rename or "
+                "remove it"
+            )
+    if whole:
+        if not audio:
+            raise ManifestError(
+                f"{CORPUS.name}: no songs found: expected "
+                f"{folder}/{SONGS}/<singer>_<song>.wav"
+            )
+        sources, ids, remarks = {}, sorted(audio, key=natural_key), []
+    else:
+        sources = _files(place / "PitchLabel", (MIR1K_SUFFIX,))
+        ids, remarks = match_songs(
+            sources,
+            audio,
+            CORPUS,
+            f"{folder}/{CLIPS}/<clip>.wav and {folder}/PitchLabel/<clip>"
+            f"{MIR1K_SUFFIX}",
+        )
     split = splits(ids, protocol)
-    return [_song(i, audio[i], sources[i], split[i]) for i in ids], remarks
+    songs = [_song(i, audio[i], sources.get(i), split[i]) for i in ids]
+    return songs, whole, remarks
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
@@ -238,30 +272,28 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
-def _song(clip: str, wav: Path, source: Path, split: str) -> Song:
-    """One clip, checked."""
+def _song(clip: str, wav: Path, source: Path | None, split: str) -> Song:
+    """One clip or, without a pitch label, one song; checked."""
     info = audio_info(wav)
     if info.channels != 2:
         raise AudioError(
             f"{wav}: has {info.channels} channels, not 2: accompaniment left, "
             "voice right"
         )
-    count = len(read_f0(source))
-    # A clip of unknown length is refused with those of other corpora.
-    frames = info.duration / MIR1K_STEP_S if info.duration else count
-    if abs(count - frames) > LENGTH_TOLERANCE:
-        raise NoteError(
-            f"{source}: has {count} frames of {MIR1K_STEP_S:g} s, but "
-            f"{wav.name} lasts {frames:.0f}: get both from one copy of the "
-            "corpus"
-        )
-    media = {
-        "mix_wav": wav,
-        "accomp_wav": _channel(wav, ACCOMPANIMENT),
-        "f0": source,
-    }
+    media = {"mix_wav": wav, "accomp_wav": _channel(wav, ACCOMPANIMENT)}
+    if source is not None:
+        count = len(read_f0(source))
+        # A clip of unknown length is refused with those of other corpora.
+        frames = info.duration / MIR1K_STEP_S if info.duration else count
+        if abs(count - frames) > LENGTH_TOLERANCE:
+            raise NoteError(
+                f"{source}: has {count} frames of {MIR1K_STEP_S:g} s, but "
+                f"{wav.name} lasts {frames:.0f}: get both from one copy of the "
+                "corpus"
+            )
+        media["f0"] = source
     voice, (singer, _) = _channel(wav, VOICE), _names(clip)
-    return Song(clip, voice, None, split, source, singer, media)
+    return Song(clip, voice, None, split, source or wav, singer, media)
 
 
 def _channel(wav: Path, number: int) -> Path:

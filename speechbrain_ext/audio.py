@@ -25,6 +25,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -168,13 +169,46 @@ def audio_info(path) -> AudioInfo:
         lacks the channel.
     """
     with _open(path) as source:
-        return AudioInfo(
-            source.path,
-            source.sample_rate,
-            source.channels,
-            source.duration,
-            source.n_samples,
-        )
+        return _info(source)
+
+
+def _info(source):
+    """What the header of an opened file says."""
+    return AudioInfo(
+        source.path,
+        source.sample_rate,
+        source.channels,
+        source.duration,
+        source.n_samples,
+    )
+
+
+def audio_tracks(path) -> list[AudioInfo]:
+    """Read the headers of all sound tracks of a file.
+
+    Arguments
+    ---------
+    path : str or Path
+        Audio or video file. A file that libsndfile reads has one track.
+
+    Returns
+    -------
+    list of AudioInfo
+        One per track, in the order of the file. `stream_audio(path, track=k)`
+        reads the k-th, counted from 0; all else reads the first.
+
+    Raises
+    ------
+    AudioError
+        As `audio_info`.
+    """
+    with _open(path) as source:
+        count = source.n_tracks
+    infos = []
+    for track in range(count):
+        with _open(path, track) as source:
+            infos.append(_info(source))
+    return infos
 
 
 def read_audio(
@@ -259,7 +293,7 @@ def read_audio(
 
 
 def stream_audio(
-    path, block_s=30.0, sample_rate=SAMPLE_RATE, mono=True
+    path, block_s=30.0, sample_rate=SAMPLE_RATE, mono=True, track=0
 ) -> Iterator[np.ndarray]:
     """Read a file of any length block by block.
 
@@ -273,19 +307,23 @@ def stream_audio(
         Rate of the blocks; None keeps the rate of the file.
     mono : bool
         Whether to average the channels.
+    track : int
+        Which of several sound tracks, from 0 (`audio_tracks`); default: 0.
 
     Yields
     ------
     np.ndarray (samples,), float32
-        `(samples, channels)` if `mono` is False. Joined, the blocks equal
-        `read_audio(path, sample_rate=sample_rate, mono=mono)`.
+        `(samples, channels)` if `mono` is False. Joined, the blocks of the
+        first track equal `read_audio(path, sample_rate=sample_rate,
+        mono=mono)`.
 
     Raises
     ------
     AudioError
-        As `read_audio`; a fault in the middle is met when it is reached.
+        As `read_audio`, or if the file lacks the track; a fault in the middle
+        is met when it is reached.
     """
-    with _open(path) as source:
+    with _open(path, track) as source:
         rate = _checked_rate(sample_rate, source.sample_rate)
         size = max(1, seconds_to_samples(block_s, rate))
         parts, waiting, total = [], 0, 0
@@ -427,6 +465,98 @@ def write_audio(path, wav, sample_rate, overwrite=False, subtype=None) -> Path:
     return path
 
 
+def write_tracks(
+    path, tracks, sample_rate, bit_rate=256000, overwrite=False
+) -> Path:
+    """Write several sound tracks into one MP4 file, compressed as AAC.
+
+    Stem files (`.stem.mp4`) are such files: the mixture first, then its
+    parts.
+
+    Arguments
+    ---------
+    path : str or Path
+        The file, usually `.mp4` or `.m4a`.
+    tracks : list of np.ndarray (samples,) or (samples, channels)
+        One or two channels each, the same length, full scale = 1.
+    sample_rate : int
+        Samples per second.
+    bit_rate : int
+        Bits per second of a track. Default: 256000.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    AudioError
+        If there is no track, one is empty, not finite, of another length or
+        has more than two channels, or ffmpeg refuses the rate.
+    OutputError
+        If the file exists or its folder cannot be written to.
+    """
+    import av
+
+    path = Path(path)
+    tracks = [np.asarray(track, dtype=np.float32) for track in tracks]
+    tracks = [t[:, None] if t.ndim == 1 else t for t in tracks]
+    if not tracks:
+        raise AudioError(f"{path}: cannot write 0 tracks: give at least one")
+    lengths = sorted({len(track) for track in tracks})
+    if len(lengths) > 1 or not lengths[0]:
+        raise AudioError(
+            f"{path}: cannot write tracks of "
+            f"{' and '.join(map(str, lengths[:2]))} samples: give them all one "
+            "length"
+        )
+    for track in tracks:
+        if track.ndim > 2 or track.shape[1] not in (1, 2):
+            raise AudioError(
+                f"{path}: a track has {track.shape[1]} channels: give one or "
+                "two"
+            )
+    if not all(np.isfinite(track).all() for track in tracks):
+        raise AudioError(f"{path}: cannot write samples that are not finite")
+    with atomic_path(path, overwrite=overwrite) as tmp:
+        try:
+            # The table of contents goes to the front, as streaming wants it.
+            flags = {"movflags": "faststart"}
+            with av.open(f"file:{tmp}", "w", "mp4", flags) as container:
+                _encode(container, tracks, int(sample_rate), bit_rate)
+        except (av.FFmpegError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise AudioError(f"{path}: cannot be written: {reason}") from None
+    return path
+
+
+def _encode(container, tracks, rate, bit_rate):
+    """Encode tracks side by side, about a second at a time."""
+    import av
+
+    coders = []
+    for track in tracks:
+        layout = "mono" if track.shape[1] == 1 else "stereo"
+        stream = container.add_stream("aac", rate=rate, layout=layout)
+        stream.bit_rate = bit_rate
+        stream.codec_context.open(strict=False)
+        size = stream.codec_context.frame_size
+        coders.append((stream, layout, size * max(1, rate // size)))
+    for begin in range(0, len(tracks[0]), coders[0][2]):
+        for track, (stream, layout, size) in zip(tracks, coders, strict=True):
+            step = stream.codec_context.frame_size
+            for at in range(begin, min(begin + size, len(track)), step):
+                piece = np.ascontiguousarray(track[at : at + step].T)
+                frame = av.AudioFrame.from_ndarray(piece, "fltp", layout)
+                frame.sample_rate, frame.pts = rate, at
+                frame.time_base = Fraction(1, rate)
+                container.mux(stream.encode(frame))
+    for stream, _, _ in coders:
+        container.mux(stream.encode(None))
+
+
 def _checked_rate(wanted, own):
     """Rate of the result: the wanted one, or the file's if None."""
     if wanted is None:
@@ -498,7 +628,7 @@ def _resampled(source, rate, mono):
 
 
 @contextmanager
-def _open(path):
+def _open(path, track=0):
     """Open a file, or a channel, with the first library that can read it."""
     named = Path(path)
     path, channel = split_channel(named)
@@ -522,8 +652,13 @@ def _open(path):
     mp3 = path.suffix.lower() in (".mp3", ".mp2", ".mp1")
     if not mp3 or head[:3] == b"ID3" or (head[0] == 255 and head[1] >= 224):
         source = _SoundFileSource.open(path)
-    source = source or _AvSource(path)
+    source = source or _AvSource(path, track)
     with source.handle:
+        if not 0 <= track < source.n_tracks:
+            raise AudioError(
+                f"{path}: has no sound track {track}: the file has "
+                f"{source.n_tracks}, counted from 0"
+            )
         low, high = _RATES
         if not low <= source.sample_rate <= high:
             raise AudioError(
@@ -537,6 +672,7 @@ class _Channel:
     """One channel of a source, as a source."""
 
     channels = 1
+    n_tracks = 1
 
     def __init__(self, source, channel, path):
         if channel >= source.channels:
@@ -556,6 +692,8 @@ class _Channel:
 
 class _SoundFileSource:
     """A file that libsndfile reads."""
+
+    n_tracks = 1
 
     def __init__(self, path, handle):
         self.path, self.handle = path, handle
@@ -611,10 +749,13 @@ class _AvSource:
 
     n_samples = None
 
-    def __init__(self, path):
+    def __init__(self, path, track):
         self.path, self.handle = path, nullcontext()
         with self._container() as container:
             streams = container.streams
+            self.n_tracks = len(streams.audio)
+            # One that is not there is refused by the caller.
+            self.track = track if 0 <= track < self.n_tracks else 0
             if not streams.audio:
                 raise AudioError(
                     f"{path}: has no sound: name an audio file, or a video "
@@ -625,7 +766,7 @@ class _AvSource:
                 raise AudioError(f"{path}: contains no samples")
             self.sample_rate = frame.sample_rate
             self.channels = len(frame.layout.channels)
-            self.duration, stream = None, streams.audio[0]
+            self.duration, stream = None, streams.audio[self.track]
             if stream.duration and stream.time_base:
                 self.duration = float(stream.duration * stream.time_base)
             elif container.duration and container.duration > 0:
@@ -658,7 +799,7 @@ class _AvSource:
         import av
 
         broken, done = None, 0.0
-        packets = container.demux(container.streams.audio[0])
+        packets = container.demux(container.streams.audio[self.track])
         while True:
             try:
                 packet = next(packets, None)

@@ -49,7 +49,7 @@ def _parser():
                     flag,
                     type=type(default),
                     default=default,
-                    metavar="NUMBER",
+                    metavar="WORD" if isinstance(default, str) else "NUMBER",
                     help=f"default: {default}",
                 )
     return parser

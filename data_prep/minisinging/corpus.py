@@ -15,11 +15,17 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.minisinging.clip import F0_HOP_S, render_clip, render_song
+from data_prep.minisinging.room import place
 from data_prep.minisinging.singer import draw_singer
 from data_prep.minisinging.training import separate_badly
-from speechbrain_ext.audio import write_audio
+from speechbrain_ext.audio import write_audio, write_tracks
 from speechbrain_ext.errors import ConfigError, OutputError
-from speechbrain_ext.f0 import F0Contour, write_f0
+from speechbrain_ext.f0 import (
+    MIR1K_STEP_S,
+    MIR1K_SUFFIX,
+    F0Contour,
+    write_f0,
+)
 from speechbrain_ext.files import atomic_folder
 from speechbrain_ext.formats import write_mir_st500, write_notes
 from speechbrain_ext.notes import midi_to_hz
@@ -31,7 +37,15 @@ VERSION = 4
 
 _SPLITS = {"train": 0, "valid": 1, "test": 2}
 _SINGER, _LENGTH, _SEPARATION = 15485863, 32452843, 49979687
-_MANNER = 67867967
+_MANNER, _PLACE = 67867967, 86028121
+
+# Parts of a song in MUSDB18's terms; all that is not named is "other".
+_MUSDB18_STEMS = {
+    "voice": "vocals",
+    "backing": "vocals",
+    "drums": "drums",
+    "bass": "bass",
+}
 
 
 # ------------------------------------------------------------------ writers
@@ -275,10 +289,7 @@ def as_n20emv2(
     counts = {"train": n_train, "valid": n_valid, "test": n_test}
     for split, n in counts.items():
         _check_count(f"n_{split}", n)
-    if songs_per_singer < 1:
-        raise ConfigError(
-            f"songs_per_singer is {songs_per_singer}: take at least 1"
-        )
+    _check_per_singer(songs_per_singer)
     _check_length(song_s, 20)
     options = {
         "layout": "n20emv2",
@@ -481,12 +492,195 @@ def as_ismir2014(
     )
 
 
+def as_mir1k(
+    folder,
+    n_train=4,
+    n_test=4,
+    song_s=(20.0, 40.0),
+    songs_per_singer=2,
+    seed=0,
+    accompaniment_db=(-5.0, 5.0),
+    n_jobs=1,
+    progress=True,
+) -> Path:
+    """Write karaoke of amateurs in the layout of MIR-1K.
+
+    ::
+
+        UndividedWavfile/<singer>_<song>.wav       stereo: accompaniment left,
+        Wavfile/<singer>_<song>_<clip>.wav         voice right; 16 kHz
+        PitchLabel/<singer>_<song>_<clip>.pv       MIDI number per 20 ms
+
+    Songs are cut into clips of about 8 s, at rests where there are any nearby.
+    The first label of a clip is centred at 20 ms, 0 means unvoiced. Training
+    songs are sung by `abjones` and `amy` in turn, as the usual protocol wants
+    it, test songs by `singer1`, `singer2` and so on. There is some noise in
+    the voice's channel.
+
+    Arguments
+    ---------
+    folder : str or Path
+        As in `as_mir_st500`.
+    n_train, n_test : int, optional
+        Number of songs; default: 4 and 4.
+    song_s : float or (float, float), optional
+        Length of the songs in seconds, more than 4; default: 20 to 40.
+    songs_per_singer : int, optional
+        Of the test singers; default: 2.
+    seed : int, optional
+        Default: 0.
+    accompaniment_db : float or (float, float), optional
+        Level of the voice above the band; default: -5 to 5 dB.
+    n_jobs, progress
+        As in `as_mir_st500`.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ConfigError
+        If a number is out of range.
+    OutputError
+        If the folder holds something else or cannot be written.
+    """
+    _check_count("n_train", n_train)
+    _check_count("n_test", n_test)
+    _check_per_singer(songs_per_singer)
+    _check_length(song_s, 4)
+    options = {
+        "layout": "mir1k",
+        "n_train": n_train,
+        "n_test": n_test,
+        "song_s": song_s,
+        "songs_per_singer": songs_per_singer,
+        "seed": seed,
+        "accompaniment_db": accompaniment_db,
+        "sample_rate": 16000,
+    }
+    singers = (("abjones", "tenor"), ("amy", "alto"))
+    songs = [
+        {
+            "split": "train",
+            "song": f"{singers[k % 2][0]}_{k // 2 + 1}",
+            "number": k,
+            "singer": k % 2,
+            "voice_type": singers[k % 2][1],
+        }
+        for k in range(n_train)
+    ]
+    songs += [
+        {
+            "split": "test",
+            "song": f"singer{k // songs_per_singer + 1}"
+            f"_{k % songs_per_singer + 1}",
+            "number": k,
+            "singer": k // songs_per_singer,
+        }
+        for k in range(n_test)
+    ]
+    return _write(
+        folder, options, _mir1k_song, songs, _nothing, n_jobs, progress
+    )
+
+
+def as_musdb18(
+    folder,
+    n_train=6,
+    n_test=3,
+    song_s=(20.0, 40.0),
+    seed=0,
+    accompaniment_db=(-3.0, 6.0),
+    container="wav",
+    n_jobs=1,
+    progress=True,
+) -> Path:
+    """Write stereo stems in the layout of MUSDB18-HQ, or of MUSDB18.
+
+    ::
+
+        {train,test}/Mini Singer <k> - Song <k>/{mixture,drums,bass,other,
+                                                 vocals}.wav
+        {train,test}/Mini Singer <k> - Song <k>.stem.mp4
+
+    16 bits, 44.1 kHz; the mixture is the sum of its stems, exactly so in WAV
+    files. Vocals are the singer in the middle and a second one, if there is
+    one, beside; bass and drums are in the middle, the others spread out. The
+    band may lack drums or a bass: then the stem is silent. Every song has its
+    own singer; training singers have the odd numbers, test singers the even
+    ones.
+
+    Arguments
+    ---------
+    folder : str or Path
+        As in `as_mir_st500`.
+    n_train, n_test : int, optional
+        Number of songs; default: 6 and 3.
+    song_s : float or (float, float), optional
+        Length of the songs in seconds, more than 2; default: 20 to 40.
+    seed : int, optional
+        Default: 0.
+    accompaniment_db : float or (float, float), optional
+        Level of the voice above the band; default: -3 to 6 dB.
+    container : str, optional
+        wav (default), a folder of WAV files per song; or stem.mp4, one file
+        per song that holds all tracks, as AAC.
+    n_jobs, progress
+        As in `as_mir_st500`.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ConfigError
+        If a number is out of range or `container` unknown.
+    OutputError
+        If the folder holds something else or cannot be written.
+    """
+    _check_count("n_train", n_train)
+    _check_count("n_test", n_test)
+    _check_length(song_s, 2)
+    if container not in ("wav", "stem.mp4"):
+        raise ConfigError(
+            f"container is {container!r}: use one of wav, stem.mp4"
+        )
+    options = {
+        "layout": "musdb18",
+        "n_train": n_train,
+        "n_test": n_test,
+        "song_s": song_s,
+        "seed": seed,
+        "accompaniment_db": accompaniment_db,
+        "container": container,
+        "sample_rate": 44100,
+    }
+    songs = [
+        {
+            "split": split,
+            "song": f"Mini Singer {2 * k + first} - Song {2 * k + first}",
+            "number": k,
+        }
+        for split, n, first in (("train", n_train, 1), ("test", n_test, 2))
+        for k in range(n)
+    ]
+    return _write(
+        folder, options, _musdb18_song, songs, _nothing, n_jobs, progress
+    )
+
+
 LAYOUTS = {
     "minisinging": as_minisinging,
     "mir_st500": as_mir_st500,
     "n20emv2": as_n20emv2,
     "tonas": as_tonas,
     "ismir2014": as_ismir2014,
+    "mir1k": as_mir1k,
+    "musdb18": as_musdb18,
 }
 
 
@@ -596,11 +790,108 @@ def _ismir2014_song(target, song, options):
     return clip.notes
 
 
+def _mir1k_song(target, song, options):
+    clip = _render(
+        song,
+        options,
+        voice_type=song.get("voice_type"),
+        style="amateur",
+        accompaniment_db=options["accompaniment_db"],
+        noise_db=(25.0, 50.0),
+    )
+    noise = clip.stems["noise"]
+    sides = np.stack([clip.accompaniment - noise, clip.voice + noise], axis=1)
+    sides /= max(1.0, float(np.abs(sides).max()))
+    for name in ("UndividedWavfile", "Wavfile", "PitchLabel"):
+        (target / name).mkdir(exist_ok=True)
+    rate, name = clip.sample_rate, song["song"]
+    write_audio(target / "UndividedWavfile" / f"{name}.wav", sides, rate)
+    times = (np.arange(len(clip.f0)) + 0.5) * F0_HOP_S
+    contour, step = F0Contour(times, clip.f0), round(MIR1K_STEP_S * rate)
+    starts = [0, *_rests(clip, 8.0, step), len(sides)]
+    for k, (a, b) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
+        part = f"{name}_{k + 1:02d}"
+        write_audio(target / "Wavfile" / f"{part}.wav", sides[a:b], rate)
+        # A label belongs to 40 ms of sound around it.
+        count = (b - a - 2 * step) // step + 1
+        pitch = contour.at(a / rate + MIR1K_STEP_S * np.arange(1, count + 1))
+        lines = [f"{midi:.6g}\n" for midi in np.nan_to_num(pitch)]
+        path = target / "PitchLabel" / f"{part}{MIR1K_SUFFIX}"
+        _write_text(path, "".join(lines))
+    return clip.notes
+
+
+def _rests(clip, part_s, grid):
+    """Samples at which to cut a clip into parts of about equal length.
+
+    On a grid, at most 1 s from equal parts, as far from singing as can be.
+    """
+    frames = len(clip.f0)
+    count = max(1, round(clip.duration / part_s))
+    sung = np.flatnonzero(clip.f0 > 0)
+    reach = round(1.0 / F0_HOP_S)
+    cuts = []
+    for k in range(1, count):
+        middle = round(k * frames / count)
+        near = np.arange(middle - reach, middle + reach + 1)
+        away = np.full(len(near), frames)
+        if len(sung):
+            away = np.abs(near[:, None] - sung).min(axis=1)
+        best = np.lexsort((np.abs(near - middle), -away))[0]
+        sample = (near[best] + 0.5) * F0_HOP_S * clip.sample_rate
+        cuts.append(round(sample / grid) * grid)
+    return cuts
+
+
+def _musdb18_song(target, song, options):
+    clip = _render(
+        song,
+        options,
+        accompaniment_db=options["accompaniment_db"],
+        noise_db=False,
+    )
+    rate = clip.sample_rate
+    rng = np.random.default_rng([*_song_seed(song, options), _PLACE])
+    side = rng.choice([-1, 1])
+    spread = {
+        "chords": (side * rng.uniform(0.3, 0.8), rng.uniform(-24, -12)),
+        "melody": (-side * rng.uniform(0.3, 0.8), rng.uniform(-24, -12)),
+        "pad": (-side * rng.uniform(0.0, 0.3), rng.uniform(-12, -3)),
+        "backing": (side * rng.uniform(0.2, 0.7), rng.uniform(-18, -9)),
+        "drums": (0.0, rng.uniform(-30, -15)),
+        "voice": (0.0, rng.uniform(-30, -15)),
+    }
+    names = ("drums", "bass", "other", "vocals")
+    stems = {name: np.zeros((len(clip.mix), 2)) for name in names}
+    # In a fixed order, whatever plays.
+    parts = {**clip.stems, "voice": clip.voice}
+    for part in sorted(parts):
+        pan, wet_db = spread.get(part, (0.0, -np.inf))
+        stem = _MUSDB18_STEMS.get(part, "other")
+        stems[stem] += place(parts[part], rng, rate, pan, wet_db)
+    sounds = [sum(stems.values()), *stems.values()]
+    peak = max(float(np.abs(sound).max()) for sound in sounds)
+    gain = 10 ** (rng.uniform(-6, -0.5) / 20) / max(peak, 1e-9)
+    # Whole steps of 16 bits: these are written as they are, and add up.
+    stems = {n: np.rint(s * (gain * 2**15)) / 2**15 for n, s in stems.items()}
+    tracks = {"mixture": sum(stems.values()), **stems}
+    folder = target / song["split"]
+    folder.mkdir(exist_ok=True)
+    if options["container"] == "stem.mp4":
+        path = folder / f"{song['song']}.stem.mp4"
+        write_tracks(path, list(tracks.values()), rate)
+        return clip.notes
+    (folder / song["song"]).mkdir()
+    for name, track in tracks.items():
+        write_audio(folder / song["song"] / f"{name}.wav", track, rate)
+    return clip.notes
+
+
 def _song_seed(song, options):
     return [options["seed"], _SPLITS[song["split"]], song["number"]]
 
 
-def _render(song, options, voice_type=None, **extra):
+def _render(song, options, voice_type=None, style=None, **extra):
     """Render one song of a corpus with its singer."""
     seed = _song_seed(song, options)
     singer_seed = [*seed[:2], song.get("singer", song["number"])]
@@ -608,7 +899,8 @@ def _render(song, options, voice_type=None, **extra):
     singer = draw_singer(
         np.random.default_rng([*singer_seed, _SINGER]),
         name,
-        voice_type=voice_type,
+        style,
+        voice_type,
     )
     length = options["song_s"]
     if np.ndim(length):
@@ -630,6 +922,11 @@ def _render(song, options, voice_type=None, **extra):
 def _check_count(name, number, most=10**6):
     if not 0 <= number <= most:
         raise ConfigError(f"{name} is {number}: take 0 to {most} songs")
+
+
+def _check_per_singer(number):
+    if number < 1:
+        raise ConfigError(f"songs_per_singer is {number}: take at least 1")
 
 
 def _check_length(song_s, least):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import fft as sfft
+from scipy.signal import fftconvolve
 
 NOISE_SLOPES = {"white": 0.0, "pink": 0.5, "brown": 1.0, "blue": -0.5}
 
@@ -47,6 +48,45 @@ def draw_room(rng, sample_rate, wet=None):
     response = tail * (wet / np.sqrt(np.sum(tail**2) + 1e-9))
     response[0] = 1.0
     return response
+
+
+def place(wav, rng, sample_rate, pan=0.0, wet_db=-np.inf):
+    """Put a sound between two loudspeakers.
+
+    The direct sound is panned with constant power; the room answers
+    differently on both sides.
+
+    Arguments
+    ---------
+    wav : np.ndarray (samples,)
+        Sound.
+    rng : np.random.Generator
+        Source of randomness.
+    sample_rate : int
+        Samples per second.
+    pan : float, optional
+        From -1, left, to 1, right; default: 0, the middle.
+    wet_db : float, optional
+        Level of the room on each side, relative to the sound; default: none.
+
+    Returns
+    -------
+    np.ndarray (samples, 2), float64
+
+    Example
+    -------
+    >>> place(np.ones(4), np.random.default_rng(0), 16000, pan=-1.0)[0]
+    array([1.41421356, 0.        ])
+    """
+    angle = (1 + pan) * np.pi / 4
+    gains = np.sqrt(2) * np.array([np.cos(angle), np.sin(angle)])
+    sides = np.outer(np.float64(wav), np.round(gains, 12))
+    if np.isfinite(wet_db):
+        for side in sides.T:
+            response = draw_room(rng, sample_rate, wet=10 ** (wet_db / 20))
+            response[0] = 0.0
+            side += fftconvolve(wav, response)[: len(wav)]
+    return sides
 
 
 def draw_microphone(rng, freqs):

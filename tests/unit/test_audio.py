@@ -12,12 +12,14 @@ from speechbrain_ext import audio
 from speechbrain_ext.audio import (
     SLICE_TOLERANCE,
     audio_info,
+    audio_tracks,
     level_db,
     read_audio,
     resample,
     split_channel,
     stream_audio,
     write_audio,
+    write_tracks,
 )
 from speechbrain_ext.errors import AudioError, OutputError
 
@@ -373,3 +375,73 @@ def test_level():
     wav = np.sin(np.arange(16000) * 2 * np.pi / 160)
     assert level_db(wav) == pytest.approx(-3.0103, abs=1e-3)
     assert level_db(np.zeros(9)) == -math.inf
+
+
+# --- Several tracks in one file --------------------------------------------
+
+
+def tones(hz, seconds=1.0, rate=44100, channels=2):
+    time = np.arange(round(seconds * rate)) / rate
+    return np.outer(np.sin(2 * np.pi * hz * time), np.full(channels, 0.3))
+
+
+def test_tracks_come_back_in_order(tmp_path):
+    tracks = [tones(300), tones(500, channels=1), tones(800)]
+    path = write_tracks(tmp_path / "a.stem.mp4", tracks, 44100)
+    infos = audio_tracks(path)
+    assert [info.channels for info in infos] == [2, 1, 2]
+    assert {info.sample_rate for info in infos} == {44100}
+    for number, track in enumerate(tracks):
+        blocks = list(stream_audio(path, 0.3, None, False, track=number))
+        assert len(blocks[0]) == 13230
+        wav = np.concatenate(blocks)
+        # Aligned to the sample; the coder pads the end to whole frames.
+        assert 44100 <= len(wav) < 44100 + 2048
+        inside = slice(4410, 39690)
+        assert (
+            np.abs(wav - np.pad(track, [(0, len(wav) - 44100), (0, 0)]))[
+                inside
+            ].max()
+            < 0.02
+        )
+    first = read_audio(path, sample_rate=None, mono=False)
+    blocks = stream_audio(path, sample_rate=None, mono=False)
+    assert np.array_equal(np.concatenate(list(blocks)), first)
+    again = write_tracks(tmp_path / "b.mp4", tracks, 44100)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_file_has_one_track_at_least(ramp, media):
+    (info,) = audio_tracks(ramp)
+    assert info == audio_info(ramp)
+    assert audio_tracks(media["mp4"]) == [audio_info(media["mp4"])]
+    for path in (ramp, media["mp4"]):
+        with pytest.raises(
+            AudioError, match="no sound track 1: the file has 1, counted"
+        ):
+            next(stream_audio(path, track=1))
+
+
+@pytest.mark.parametrize(
+    ("tracks", "rate", "says"),
+    [
+        ([], 44100, "cannot write 0 tracks"),
+        ([np.zeros((0, 2))], 44100, "tracks of 0 samples"),
+        ([np.zeros(9), np.zeros(8)], 44100, "tracks of 8 and 9 samples"),
+        ([np.full(9, np.nan)], 44100, "not finite"),
+        ([np.zeros(2000)], 12345, "a.mp4: cannot be written"),
+        ([np.zeros((2000, 3))], 44100, "has 3 channels: give one or two"),
+    ],
+)
+def test_bad_tracks(tracks, rate, says, tmp_path):
+    with pytest.raises(AudioError, match=says):
+        write_tracks(tmp_path / "a.mp4", tracks, rate)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tracks_replace_no_file(tmp_path):
+    path = write_tracks(tmp_path / "a.mp4", [tones(300)], 44100)
+    with pytest.raises(OutputError, match="exists already"):
+        write_tracks(path, [tones(400)], 44100)
+    write_tracks(path, [tones(400, 0.5)], 44100, overwrite=True)
+    assert audio_info(path).duration == pytest.approx(0.5, abs=0.05)

@@ -1,6 +1,7 @@
 """MiniSinging: exact annotations, determinism, layouts."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,9 @@ import soundfile
 from data_prep.minisinging import (
     as_ismir2014,
     as_minisinging,
+    as_mir1k,
     as_mir_st500,
+    as_musdb18,
     as_n20emv2,
     as_tonas,
     render_clip,
@@ -25,10 +28,12 @@ from data_prep.minisinging.lexicon import (
     Syllable,
     lexicon,
 )
+from data_prep.minisinging.room import place
 from data_prep.minisinging.score import Score, ScoreNote, draw_score
 from data_prep.minisinging.singer import draw_singer
 from data_prep.minisinging.training import DOMAINS, separate_badly
 from data_prep.minisinging.voice import CONTROL_RATE, sing
+from speechbrain_ext.audio import stream_audio
 from speechbrain_ext.errors import ConfigError, OutputError
 from speechbrain_ext.f0 import read_f0
 from speechbrain_ext.formats import read_notes
@@ -546,6 +551,149 @@ def test_n20emv2_layout_has_disjoint_singers(tmp_path):
     assert len(splits) == 3
 
 
+def test_mir1k_layout(tmp_path):
+    folder = as_mir1k(
+        tmp_path / "m", 3, 3, **quick(song_s=12.0, accompaniment_db=0.0)
+    )
+    names = ["abjones_1", "amy_1", "abjones_2"]
+    names += ["singer1_1", "singer1_2", "singer2_1"]
+    clips = [f"{name}_{k:02}" for name in names for k in (1, 2)]
+    assert set(files_in(folder)) == {
+        *(f"UndividedWavfile/{name}.wav" for name in names),
+        *(f"Wavfile/{clip}.wav" for clip in clips),
+        *(f"PitchLabel/{clip}.pv" for clip in clips),
+        "minisinging.json",
+    }
+    for name in names:
+        song, rate = soundfile.read(folder / "UndividedWavfile" / f"{name}.wav")
+        parts = [
+            soundfile.read(folder / "Wavfile" / f"{name}_{k:02}.wav")[0]
+            for k in (1, 2)
+        ]
+        assert rate == 16000 and song.shape == (192000, 2)
+        assert np.array_equal(np.concatenate(parts), song)
+        # Cut within a second of the middle, on the grid of the labels.
+        assert abs(len(parts[0]) - 96000) <= 16320
+        assert len(parts[0]) % 320 == 0
+
+
+def test_mir1k_labels_belong_to_the_voice(tmp_path):
+    folder = as_mir1k(tmp_path / "m", 2, 1, **quick(song_s=10.0))
+    right = 0
+    for path in sorted((folder / "PitchLabel").iterdir()):
+        sound, rate = soundfile.read(
+            folder / "Wavfile" / f"{path.stem}.wav", always_2d=True
+        )
+        lines = path.read_text().splitlines()
+        # As in the corpus: one label per 20 ms, each for 40 ms of sound.
+        assert len(lines) == (len(sound) - 640) // 320 + 1
+        assert all(re.fullmatch(r"0|[1-9][0-9]\.?[0-9]{0,4}", x) for x in lines)
+        contour = read_f0(path)
+        assert contour.times[0] == 0.02
+        voice = sound[:, 1]
+        power = np.array(
+            [
+                np.mean(voice[320 * k : 320 * k + 640] ** 2)
+                for k in range(len(lines))
+            ]
+        )
+        sung = contour.midi > 0
+        assert power[sung].mean() > 4 * power[~sung].mean()
+        for k in np.flatnonzero(sung)[2:-2]:
+            around = contour.midi[k - 2 : k + 3]
+            if around.min() == 0 or np.ptp(around) > 0.15:
+                continue
+            expected = float(midi_to_hz(contour.midi[k]))
+            heard = pitch_by_autocorrelation(
+                voice[320 * k - 160 : 320 * k + 800], rate, expected
+            )
+            right += abs(1200 * np.log2(heard / expected)) < 30
+    assert right > 60
+
+
+def test_musdb18_layout(tmp_path):
+    folder = as_musdb18(tmp_path / "m", 2, 1, **quick(song_s=3.0))
+    names = ["train/Mini Singer 1 - Song 1", "train/Mini Singer 3 - Song 3"]
+    names += ["test/Mini Singer 2 - Song 2"]
+    stems = ["drums", "bass", "other", "vocals"]
+    assert set(files_in(folder)) == {
+        "minisinging.json",
+        *(f"{n}/{stem}.wav" for n in names for stem in [*stems, "mixture"]),
+    }
+    for name in names:
+        sound = {}
+        for stem in [*stems, "mixture"]:
+            sound[stem], rate = soundfile.read(
+                folder / name / f"{stem}.wav", dtype="int16"
+            )
+            assert rate == 44100 and sound[stem].shape == (132300, 2)
+        # Exactly so: in whole steps of 16 bits.
+        total = sum(sound[stem].astype(int) for stem in stems)
+        assert np.array_equal(sound["mixture"], total)
+        peak = np.abs(sound["mixture"].astype(int)).max()
+        assert 0.3 * 32768 < peak < 32767
+        assert np.std(sound["vocals"]) > 50
+        # The room makes even a voice in the middle stereo.
+        assert np.any(sound["vocals"][:, 0] != sound["vocals"][:, 1])
+    assert np.any(np.diff(sound["mixture"].astype(int), axis=1))
+
+
+def test_musdb18_stem_files_hold_the_same_songs(tmp_path):
+    options = quick(song_s=2.5)
+    wavs = as_musdb18(tmp_path / "w", 1, 0, **options)
+    stems = as_musdb18(tmp_path / "s", 1, 0, container="stem.mp4", **options)
+    name = "Mini Singer 1 - Song 1"
+    path = stems / "train" / f"{name}.stem.mp4"
+    assert set(files_in(stems)) == {
+        f"train/{name}.stem.mp4",
+        "minisinging.json",
+    }
+    tracks = ["mixture", "drums", "bass", "other", "vocals"]
+    for number, track in enumerate(tracks):
+        true, _ = soundfile.read(wavs / "train" / name / f"{track}.wav")
+        coded = np.concatenate(
+            list(stream_audio(path, 1.0, None, mono=False, track=number))
+        )[: len(true)]
+        if true.any():
+            error = np.mean((coded - true) ** 2) / np.mean(true**2)
+            assert 10 * np.log10(error) < -15
+        else:
+            assert not coded.any()
+    with pytest.raises(OutputError, match="another container"):
+        as_musdb18(stems, 1, 0, **options)
+
+
+@pytest.mark.parametrize("writer", [as_mir1k, as_musdb18])
+def test_stereo_corpora_do_not_depend_on_the_number_of_jobs(writer, tmp_path):
+    one = writer(tmp_path / "one", 1, 1, **quick(song_s=(4.5, 5.5), seed=3))
+    two = writer(
+        tmp_path / "two", 1, 1, **quick(song_s=(4.5, 5.5), seed=3, n_jobs=2)
+    )
+    other = writer(tmp_path / "other", 1, 1, **quick(song_s=(4.5, 5.5)))
+    assert files_in(one) == files_in(two)
+    assert len(files_in(one)) in (7, 11)
+    assert not set(files_in(one).values()) & set(files_in(other).values())
+
+
+def test_a_sound_in_the_room():
+    wav = np.float64(np.arange(100) == 0)
+    rng = np.random.default_rng(0)
+    middle = place(wav, rng, 16000)
+    assert np.array_equal(middle, np.stack([wav, wav], 1))
+    for pan in (-1.0, -0.4, 0.3, 1.0):
+        sides = place(wav, rng, 16000, pan)
+        # Constant power: as much as the same sound in the middle.
+        assert np.sum(sides**2) == pytest.approx(2.0)
+        assert (sides[0, 1] > sides[0, 0]) == (pan > 0)
+    long = np.zeros(32000)
+    long[0] = 1.0
+    wet = place(long, rng, 16000, wet_db=-10.0)
+    assert wet[0].tolist() == pytest.approx([1.0, 1.0])
+    rest = np.sum(wet[1:] ** 2, axis=0)
+    assert 10 * np.log10(rest) == pytest.approx([-10, -10], abs=0.5)
+    assert np.abs(np.corrcoef(wet[1:].T)[0, 1]) < 0.5
+
+
 def test_wrong_options_are_refused_before_anything_is_written(tmp_path):
     target = tmp_path / "x"
     with pytest.raises(ConfigError, match="n_test is 101"):
@@ -558,6 +706,12 @@ def test_wrong_options_are_refused_before_anything_is_written(tmp_path):
         as_mir_st500(target, seed=-1)
     with pytest.raises(ConfigError, match="no songs"):
         as_mir_st500(target, 0, 0)
+    with pytest.raises(ConfigError, match="songs_per_singer is 0"):
+        as_mir1k(target, songs_per_singer=0)
+    with pytest.raises(ConfigError, match="song_s is 4"):
+        as_mir1k(target, song_s=4)
+    with pytest.raises(ConfigError, match="container is 'mp4': use one of wav"):
+        as_musdb18(target, container="mp4")
     assert not target.exists()
 
 

@@ -162,6 +162,126 @@ def test_random_songs_are_in_one_split():
         assert split[name] == split[name[:-2] + "00"]
 
 
+# --- Whole songs -----------------------------------------------------------
+
+
+def whole_song(folder, name, seconds=2.0):
+    """A song whose channels are constant, 0.25 left and 0.5 right."""
+    place = folder / "UndividedWavfile"
+    place.mkdir(parents=True, exist_ok=True)
+    samples = np.tile((0.25, 0.5), (round(seconds * RATE), 1))
+    soundfile.write(place / f"{name}.wav", samples, RATE)
+
+
+@pytest.fixture
+def songs(tmp_path):
+    """Ten songs of amy, two of another singer."""
+    folder = tmp_path / "songs"
+    for number in range(1, 11):
+        whole_song(folder, f"amy_{number}")
+    for number in (1, 2):
+        whole_song(folder, f"leon_{number}")
+    return folder
+
+
+def test_whole_songs(songs, tmp_path):
+    out = tmp_path / "out"
+    summary = prepare("mir1k", songs, out, segment_s=1.0)
+    assert (out / "test.csv").read_text().splitlines()[:3] == [
+        "ID,song_id,segment,n_segments,start,stop,duration,split,singer,"
+        "license,wav,mix_wav,accomp_wav",
+        "leon_1_1,leon_1,1,2,0,1,1,test,leon,unstated,"
+        "{data_root}/UndividedWavfile/leon_1.wav#1,"
+        "{data_root}/UndividedWavfile/leon_1.wav,"
+        "{data_root}/UndividedWavfile/leon_1.wav#0",
+        "leon_1_2,leon_1,2,2,1,2,1,test,leon,unstated,"
+        "{data_root}/UndividedWavfile/leon_1.wav#1,"
+        "{data_root}/UndividedWavfile/leon_1.wav,"
+        "{data_root}/UndividedWavfile/leon_1.wav#0",
+    ]
+    # A tenth of amy's ten songs is held out.
+    counts = {split: s.songs for split, s in summary.splits.items()}
+    assert counts == {"train": 9, "valid": 1, "test": 2}
+    (row, _) = rows(out, "valid", songs)
+    assert set(read_audio(row["wav"])) == {0.5}
+    assert set(read_audio(row["accomp_wav"])) == {0.25}
+
+
+def test_random_whole_songs(songs, tmp_path):
+    out = tmp_path / "out"
+    prepare("mir1k", songs, out, protocol="random_song")
+    split = {
+        row["song_id"]: part
+        for part in ("train", "valid", "test")
+        for row in rows(out, part, songs)
+    }
+    # Of 12 songs, a tenth each. The songs' clips would go the same way.
+    assert sorted(split.values()) == ["test"] + 10 * ["train"] + ["valid"]
+    clips = splits([f"{song}_01" for song in split], "random_song")
+    assert {song: clips[f"{song}_01"] for song in split} == split
+
+
+def test_clips_come_before_whole_songs(corpus, tmp_path):
+    for name in ("amy_1", "leon_3"):
+        whole_song(corpus, name)
+    clips = prepare("mir1k", corpus, tmp_path / "clips")
+    assert sum(s.songs for s in clips.splits.values()) == 3
+    # A preparation from before there was a choice is still taken.
+    assert "whole" not in (tmp_path / "clips" / "prepared.json").read_text()
+    whole = prepare("mir1k", corpus, tmp_path / "whole", whole=True)
+    assert sum(s.songs for s in whole.splits.values()) == 2
+    with pytest.raises(OutputError, match="whole=None, not True"):
+        prepare("mir1k", corpus, tmp_path / "clips", whole=True)
+    with pytest.raises(OutputError, match="before the corpus .* changed"):
+        prepare("mir1k", corpus, tmp_path / "whole", whole=False)
+
+
+def test_faults_of_whole_songs(songs, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(ConfigError, match="whole is 'yes': use true or false"):
+        prepare("mir1k", songs, out, whole="yes")
+    with pytest.raises(ManifestError, match="none of 0 annotated songs"):
+        prepare("mir1k", songs, out, whole=False)
+    soundfile.write(
+        songs / "UndividedWavfile" / "leon_1.wav", np.zeros(9), RATE
+    )
+    with pytest.raises(AudioError, match=r"leon_1.wav: has 1 channels, not 2"):
+        prepare("mir1k", songs, out)
+    whole_song(songs, "leon_1_01")
+    with pytest.raises(ManifestError, match="not named <singer>_<song>: ren"):
+        prepare("mir1k", songs, out)
+    for path in (songs / "UndividedWavfile").iterdir():
+        path.unlink()
+    with pytest.raises(ManifestError, match="expected .*/UndividedWavfile/<s"):
+        prepare("mir1k", songs, out)
+    assert not out.exists()
+
+
+# --- MiniSinging -----------------------------------------------------------
+
+
+def test_minisinging(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    options = {"n_train": 2, "n_test": 1, "song_s": 14.0}
+    summary = prepare("minisinging", folder, out, layout="mir1k", **options)
+    counts = {split: s.songs for split, s in summary.splits.items()}
+    # Two clips a song; of the four of abjones and amy one is held out.
+    assert counts == {"train": 3, "valid": 1, "test": 2}
+    seen = {
+        split: {row["singer"] for row in rows(out, split, folder)}
+        for split in counts
+    }
+    assert seen["train"] == {"abjones", "amy"} and seen["test"] == {"singer1"}
+    assert {row["license"] for row in rows(out, "test", folder)} == {
+        "Apache-2.0"
+    }
+    whole = tmp_path / "whole"
+    prepare("mir1k", folder, whole, whole=True, protocol="random_song")
+    for split in ("train", "valid", "test"):
+        for row in rows(whole, split, folder):
+            assert row["start"] <= row["stop"] <= 14.0 and "f0" not in row
+
+
 def test_faults(corpus, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(ConfigError, match="protocol is 'all': use one of"):
