@@ -136,8 +136,9 @@ class Song:
     media : dict of str to Path
         Further media of the manifest, by column.
     make : callable, optional
-        `make(folder) -> Made` checks the media and writes others into a
-        folder, which it has to make; called in a process of its own.
+        `make(folder) -> Made` checks the media and writes others, into a
+        folder of the result, which it has to make, or to a place of its own,
+        by full path; called in a process of its own.
     """
 
     song_id: str
@@ -533,7 +534,7 @@ def prepare_songs(
             "choose another one"
         ) from None
     try:
-        rows, found = _work(
+        rows, found, outside = _work(
             corpus, songs, data_folder, staging, segment_s, cut_overlaps, n_jobs
         )
         for split in SPLITS:
@@ -554,6 +555,7 @@ def prepare_songs(
         }
         files = sorted(p for p in staging.rglob("*") if p.is_file())
         marker["files"] = [p.relative_to(staging).as_posix() for p in files]
+        marker["outside"] = outside
         (staging / MARKER).write_text(
             json.dumps(marker, indent=1), encoding="utf-8"
         )
@@ -638,7 +640,9 @@ def _difference(old: dict, marker: dict, output: Path) -> str | None:
             reason = f"was prepared with {key}={was}, not {value}"
     if reason is None and old.get("checksum") != marker["checksum"]:
         reason = "was prepared before the corpus or its annotation changed"
-    lost = [name for name in old["files"] if not (output / name).is_file()]
+    # A full path stays one when it is joined to a folder.
+    names = [*old["files"], *old.get("outside", ())]
+    lost = [name for name in names if not (output / name).is_file()]
     if reason is None and lost:
         reason = f"has lost {lost[0]}"
     return reason
@@ -665,8 +669,8 @@ def _finished(old: dict, output: Path) -> Summary:
 
 def _work(
     corpus, songs, data_folder, staging, segment_s, cut_overlaps, n_jobs
-) -> tuple[list[dict], list[str]]:
-    """Check all songs; give the rows of the manifests and remarks."""
+) -> tuple[list[dict], list[str], list[str]]:
+    """Check all songs; give rows of the manifests, remarks, files elsewhere."""
     from tqdm import tqdm
 
     jobs = [(song, staging, cut_overlaps) for song in songs]
@@ -677,11 +681,17 @@ def _work(
     # Only where audio is made does it take long.
     hidden = None if any(song.make for song in songs) else True
     bar = tqdm(results, corpus.name, len(jobs), unit="song", disable=hidden)
-    rows, cut, dropped, late, silent, odd = [], {}, {}, {}, [], {}
+    roots = {MANIFEST_ROOT: staging, DATA_ROOT: data_folder}
+    rows, outside = [], []
+    cut, dropped, late, silent, odd = {}, {}, {}, [], {}
     for song, result in zip(songs, bar, strict=True):
         if isinstance(result, SingBrainError):
             raise result
-        roots = {MANIFEST_ROOT: staging, DATA_ROOT: data_folder}
+        outside += [
+            str(path)
+            for path in result.media.values()
+            if not any(map(path.is_relative_to, roots.values()))
+        ]
         rows += _rows(song, result, corpus, roots, segment_s)
         if result.remark:
             odd.setdefault(result.remark, []).append(song.song_id)
@@ -709,7 +719,7 @@ def _work(
             f"{len(silent)} songs have no notes: {', '.join(silent)}"
         )
     remarks += [f"{remark}: {', '.join(ids)}" for remark, ids in odd.items()]
-    return rows, remarks
+    return rows, remarks, outside
 
 
 def _in_parallel(jobs, n_jobs):
@@ -800,17 +810,18 @@ def _melody(song: Song, cut_overlaps: bool) -> tuple[NoteSequence, int, int]:
     return melody, overlaps - dropped, dropped
 
 
+def _cell(path: Path, roots: dict) -> str:
+    """Path as a manifest writes it."""
+    for root, folder in roots.items():
+        if path.is_relative_to(folder):
+            return f"{root}/{path.relative_to(folder).as_posix()}"
+    return str(path)
+
+
 def _rows(song, checked, corpus, roots, segment_s) -> list[dict]:
     """Rows of one song; a medium's cell starts with the root it lies in."""
     files = {"wav": song.wav, **song.media, **checked.media}
-    media = {
-        name: next(
-            f"{root}/{path.relative_to(folder).as_posix()}"
-            for root, folder in roots.items()
-            if path.is_relative_to(folder)
-        )
-        for name, path in files.items()
-    }
+    media = {name: _cell(path, roots) for name, path in files.items()}
     if song.notes is not None:
         media["notes"] = f"{MANIFEST_ROOT}/notes/{song.song_id}.csv"
     parts = segments(checked.duration, segment_s)

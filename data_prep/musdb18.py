@@ -23,7 +23,8 @@ the way recipes read: a slice of a few seconds from anywhere. AAC gives that,
 exact to the sample, only to those who decode the song from its start, so every
 slice would cost half a song of decoding, five times over; a slice of a FLAC
 costs that slice. The price is half the size of WAV files: some 17 GB for all
-of MUSDB18 (9 GB with `stems=False`), 3 GB for MUSDB18-HQ. Samples over full
+of MUSDB18 (9 GB with `stems=False`), 3 GB for MUSDB18-HQ, and 10 s a song;
+with `audio_folder` several preparations share it. Samples over full
 scale, which the coder adds to songs that were within it, are cut off there. An
 accompaniment over full scale is kept, in a WAV file of floats.
 
@@ -32,6 +33,7 @@ A song is decoded in blocks: memory does not depend on its length.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -56,7 +58,13 @@ from data_prep.corpus import (
 from data_prep.manifest import STEMS, Summary
 from data_prep.zenodo import fetch_record
 from speechbrain_ext.audio import audio_tracks, stream_audio
-from speechbrain_ext.errors import AudioError, ConfigError, ManifestError
+from speechbrain_ext.errors import (
+    AudioError,
+    ConfigError,
+    ManifestError,
+    OutputError,
+)
+from speechbrain_ext.files import atomic_folder
 
 CORPUS = Corpus(
     name="musdb18",
@@ -109,6 +117,11 @@ FRAME_TOLERANCE = 2048
 # leaves about -22 dB.
 SUM_TOLERANCE_DB = -10.0
 
+# In the folder of a song whose audio is kept: what it was made from. The
+# version is raised when other audio is made from the same.
+MARKER = "made.json"
+VERSION = 1
+
 _BLOCK_S = 2.0
 
 
@@ -117,6 +130,7 @@ def prepare_musdb18(
     output_folder,
     segment_s: float = 5.0,
     stems: bool = True,
+    audio_folder=None,
     n_jobs: int = 1,
     overwrite: bool = False,
 ) -> Summary:
@@ -138,6 +152,11 @@ def prepare_musdb18(
     stems : bool
         Whether drums, bass and other are media too (default True), or only
         mixture, vocals and accompaniment.
+    audio_folder : str or Path, optional
+        Gets the audio that is made, song by song, and keeps it for other
+        preparations, which then have nothing to decode; manifests name it by
+        its full path. By default the audio goes to `audio` in the output
+        folder.
     n_jobs : int
         Songs decoded and checked at a time.
     overwrite : bool
@@ -159,19 +178,24 @@ def prepare_musdb18(
         a stem file has not five tracks, or the stems of a song differ in
         length.
     OutputError
-        As `corpus.prepare_songs`.
+        As `corpus.prepare_songs`, or if `audio_folder` holds other audio under
+        a song's name or cannot be written.
     """
     if not isinstance(stems, bool):
         raise ConfigError(f"stems is {stems!r}: use true or false")
     folder = check_folder(data_folder, CORPUS)
-    songs, remarks = _list(folder, stems)
+    options = {"stems": stems}
+    if audio_folder is not None:
+        audio_folder = _audio_folder(audio_folder)
+        options["audio_folder"] = str(audio_folder)
+    songs, remarks = _list(folder, stems, audio_folder)
     return prepare_songs(
         CORPUS,
         songs,
         folder,
         output_folder,
         segment_s,
-        {"stems": stems},
+        options,
         remarks,
         n_jobs=n_jobs,
         overwrite=overwrite,
@@ -203,7 +227,22 @@ def download_musdb18(data_folder) -> Path:
     return fetch_record("1117372", data_folder, patterns=("musdb18.zip",))
 
 
-def _list(folder: Path, stems: bool) -> tuple[list[Song], list[str]]:
+def _audio_folder(path) -> Path:
+    """Full path of the folder for audio, which is made."""
+    path = Path(str(path)).absolute()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be made ({error.strerror}): choose another "
+            "audio_folder"
+        ) from None
+    return path
+
+
+def _list(
+    folder: Path, stems: bool, audio_folder: Path | None
+) -> tuple[list[Song], list[str]]:
     """Songs of the corpus, and remarks."""
     tops = [
         place
@@ -243,7 +282,8 @@ def _list(folder: Path, stems: bool) -> tuple[list[Song], list[str]]:
     for part, sources in found.items():
         for name, files in sources:
             split = "valid" if part == "train" and name in valid else part
-            songs.append(_song(name, files, split, stems))
+            kept = audio_folder and audio_folder / name
+            songs.append(_song(name, files, split, stems, kept))
     return songs, remarks
 
 
@@ -269,7 +309,7 @@ def _sources(folder: Path) -> list[tuple[str, list[Path]]]:
     return songs
 
 
-def _song(name: str, files: list[Path], split: str, stems: bool) -> Song:
+def _song(name, files: list[Path], split: str, stems: bool, kept) -> Song:
     """One song, not opened yet."""
     artist, dash, _ = name.partition(" - ")
     media = {}
@@ -279,14 +319,51 @@ def _song(name: str, files: list[Path], split: str, stems: bool) -> Song:
             media = {c: path for c, path in media.items() if c not in STEMS}
     wav = media.pop("wav", files[0])
     make = partial(_make, files, stems)
+    if kept:
+        make = partial(_make_once, files, stems, kept)
     singer = artist if dash else ""
     return Song(name, wav, None, split, files[0], singer, media, make)
+
+
+def _make_once(files: Sequence[Path], stems: bool, kept: Path, _) -> Made:
+    """Make media in a folder of their own, unless they are there."""
+    sources = [[path.name, path.stat().st_size] for path in files]
+    # From files of stems only the accompaniment is made, whatever is asked.
+    which = stems if len(files) == 1 else None
+    wanted = {"version": VERSION, "stems": which, "sources": sources}
+    marker = kept / MARKER
+    try:
+        found = json.loads(marker.read_text(encoding="utf-8"))
+        media = {column: kept / name for column, name in found["media"].items()}
+        made = Made(media, found["duration"], found["remark"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        # What is no work of ours is refused here.
+        with atomic_folder(kept) as folder:
+            made = _make(files, stems, folder)
+            names = {column: path.name for column, path in made.media.items()}
+            facts = {
+                "media": names,
+                "duration": made.duration,
+                "remark": made.remark,
+            }
+            text = json.dumps(wanted | facts, indent=1)
+            (folder / MARKER).write_text(text, encoding="utf-8")
+        return made._replace(
+            media={column: kept / name for column, name in names.items()}
+        )
+    lost = [path for path in media.values() if not path.is_file()]
+    if lost or any(found.get(key) != value for key, value in wanted.items()):
+        reason = f"has lost {lost[0].name}" if lost else "was made otherwise"
+        raise OutputError(
+            f"{kept}: {reason}: remove it or choose another audio_folder"
+        )
+    return made
 
 
 def _make(files: Sequence[Path], stems: bool, folder: Path) -> Made:
     """Check the sound of a song and write what is not there as a file."""
     tracks = _tracks(files)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     wanted = {}
     if len(files) == 1:
         wanted = {

@@ -1072,7 +1072,8 @@ def _add_prepare(parser):
         metavar="OPTION=VALUE",
         help="another option of the corpus, as annotator=A2 (vocadito), "
         "medium=mixture (mir_st500), cut_overlaps=false or "
-        "layout=tonas (minisinging), protocol=random_song (mir1k); may be "
+        "layout=tonas (minisinging), protocol=random_song or whole=true "
+        "(mir1k), stems=false or audio_folder=DIR (musdb18); may be "
         "repeated",
     )
     add("--list", action="store_true", help="list the corpora known")

@@ -518,7 +518,7 @@ def test_evaluate_missing_file(home, capsys):
 def test_prepare_list(capsys):
     assert main(["prepare", "--list"]) == 0
     out = capsys.readouterr().out
-    for corpus in ("mir_st500", "tonas", "mir1k", "n20emv2", "vocadito"):
+    for corpus in ("mir_st500", "tonas", "mir1k", "musdb18", "vocadito"):
         assert corpus in out
 
 

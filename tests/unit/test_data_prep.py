@@ -565,6 +565,7 @@ def test_any_number_of_jobs_writes_the_same(mir_st500, tmp_path):
         ("ismir2014", None, "none of 0 annotated songs"),
         ("vocadito", None, "none of 0 annotated songs"),
         ("mir1k", None, "none of 0 annotated songs"),
+        ("musdb18", None, "holds neither train nor test"),
         ("mir_st500", "{}", "holds no songs"),
         ("mir_st500", "[1]", "holds no songs"),
         ("mir_st500", "{'a'", "is no JSON"),

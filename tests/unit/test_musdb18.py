@@ -42,7 +42,7 @@ def wavs(folder, seconds=0.5, suffix="wav", rate=SAMPLE_RATE, **values):
         soundfile.write(folder / f"{name}.{suffix}", samples, rate)
 
 
-def tones(seconds=1.0, lengths=()):
+def tones(seconds=0.3):
     """Five tracks that add up; drums are 400 Hz, ... vocals 1000 Hz."""
     time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     parts = [
@@ -160,7 +160,7 @@ def test_parent_folder_flac_files_and_one_part(tmp_path):
 
 def test_stem_files_are_decoded_once(tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
-    stem_file(folder / "train", "A - B")
+    stem_file(folder / "train", "A - B", tones(1.0))
     stem_file(folder / "train", VALID)
     prepare("musdb18", folder, out)
     (row,) = rows(out, "train", folder)
@@ -303,6 +303,70 @@ def test_second_run_decodes_nothing(hq, tmp_path, monkeypatch):
     assert not any("C - D" in name for name in contents(out))
 
 
+def test_audio_is_kept_for_other_preparations(hq, tmp_path, monkeypatch):
+    stem_file(hq / "test", "C - D")
+    shared = tmp_path / "deep" / "shared"
+    options = {"audio_folder": shared}
+    first = prepare("musdb18", hq, tmp_path / "one", **options)
+    prepare("musdb18", hq, tmp_path / "alone")
+    # The same audio, in another place.
+    made = contents(tmp_path / "alone" / "audio")
+    assert made == {
+        name: data
+        for name, data in contents(shared).items()
+        if not name.endswith("made.json")
+    }
+    assert not (tmp_path / "one" / "audio").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(musdb18, "stream_audio", None)
+        second = prepare(
+            "musdb18", hq, tmp_path / "two", segment_s=0.25, **options
+        )
+    assert second.fresh and second.splits["test"].segments == 6
+    assert second.remarks == first.remarks
+    for row in rows(tmp_path / "two", "test", hq):
+        assert Path(row["accomp_wav"]).parent == shared / row["song_id"]
+    with pytest.raises(OutputError, match="audio_folder=None, not .*shared"):
+        prepare("musdb18", hq, tmp_path / "alone", **options)
+    with pytest.raises(OutputError, match="C - D: was made otherwise: remove"):
+        prepare("musdb18", hq, tmp_path / "three", stems=False, **options)
+    (shared / "C - D" / "bass.flac").unlink()
+    with pytest.raises(OutputError, match="two: has lost .*C - D/bass.flac"):
+        prepare("musdb18", hq, tmp_path / "two", segment_s=0.25, **options)
+    with pytest.raises(OutputError, match="C - D: has lost bass.flac: remove"):
+        prepare("musdb18", hq, tmp_path / "three", **options)
+    (shared / "C - D" / "made.json").unlink()
+    with pytest.raises(OutputError, match="C - D: exists already and holds"):
+        prepare("musdb18", hq, tmp_path / "three", **options)
+    assert not (tmp_path / "three").exists()
+
+
+def test_an_interrupted_decoding_goes_on(hq, tmp_path):
+    shared = tmp_path / "shared"
+    broken = hq / "train" / VALID / "bass.wav"
+    whole = broken.read_bytes()
+    broken.write_text("no audio")
+    with pytest.raises(AudioError, match="bass.wav"):
+        prepare("musdb18", hq, tmp_path / "out", audio_folder=shared)
+    # Songs before the broken one are done, and nothing is half done.
+    before = contents(shared)
+    assert sorted(before) == [
+        "A - B/accompaniment.flac",
+        "A - B/made.json",
+    ]
+    broken.write_bytes(whole)
+    prepare("musdb18", hq, tmp_path / "out", audio_folder=shared)
+    assert before.items() <= contents(shared).items()
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OutputError, match="file/audio: cannot be made"):
+        prepare(
+            "musdb18",
+            hq,
+            tmp_path / "other",
+            audio_folder=tmp_path / "file" / "audio",
+        )
+
+
 def test_memory_does_not_grow_with_the_song(tmp_path):
     peaks = []
     for seconds in (10, 60):
@@ -424,9 +488,9 @@ FAULTS = {
         "stem.mp4: is not an audio or video file, or is damaged",
     ),
     "half a stem file": (
-        lambda folder: cut(stem_file(folder / "test", tracks=tones(3)), 0.5),
+        lambda folder: cut(stem_file(folder / "test", tracks=tones(2)), 0.5),
         AudioError,
-        r"stem.mp4: mixture ends at 1.\d+ s, but should last 3.0\d* s",
+        r"stem.mp4: mixture ends at [01].\d+ s, but should last 2.0\d* s",
     ),
 }
 
