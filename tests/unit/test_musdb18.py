@@ -304,7 +304,7 @@ def test_second_run_decodes_nothing(hq, tmp_path, monkeypatch):
 
 
 def test_audio_is_kept_for_other_preparations(hq, tmp_path, monkeypatch):
-    stem_file(hq / "test", "C - D")
+    stem_file(hq / "test", "C - D", tones(1.0))
     shared = tmp_path / "deep" / "shared"
     options = {"audio_folder": shared}
     first = prepare("musdb18", hq, tmp_path / "one", **options)
@@ -322,6 +322,7 @@ def test_audio_is_kept_for_other_preparations(hq, tmp_path, monkeypatch):
         second = prepare(
             "musdb18", hq, tmp_path / "two", segment_s=0.25, **options
         )
+    # Four of a second, two of half a second.
     assert second.fresh and second.splits["test"].segments == 6
     assert second.remarks == first.remarks
     for row in rows(tmp_path / "two", "test", hq):
