@@ -345,10 +345,6 @@ class SeparationStats(SongStats):
             **self.tolerances, resamples=self.resamples, seed=self.seed
         )
 
-    def _averages(self, values, counts) -> np.ndarray:
-        kind = PROTOCOLS[self.tolerances["protocol"]].average
-        return self._averaged(kind, values, counts)
-
     def _averaged(self, kind, values, counts) -> np.ndarray:
         """Weighted mean, mean or median (draws, metrics, targets)."""
         seconds = np.array([song.seconds for song in self.songs])
@@ -377,10 +373,22 @@ class SeparationStats(SongStats):
             Lower and upper bound; nan where fewer than two songs have a score
             or one is infinite.
         """
-        bounds = super().interval(level)
-        finite = np.isfinite(self.values())
-        unbounded = np.isinf(self.values()).any(axis=0)
-        bounds[(finite.sum(axis=0) < 2) | unbounded] = np.nan
+        values = self.values()
+        bounds = np.full((*values.shape[1:], 2), np.nan)
+        if len(values) < 2:
+            return bounds
+        kind = PROTOCOLS[self.tolerances["protocol"]].average
+        averages = self._averaged(kind, values, self._draws())
+        tail = (1 - level) / 2
+        for index in np.ndindex(*values.shape[1:]):
+            column = values[(slice(None), *index)]
+            if np.isinf(column).any() or (~np.isnan(column)).sum() < 2:
+                continue
+            # A draw of songs without a score says nothing.
+            drawn = averages[(slice(None), *index)]
+            bounds[index] = np.quantile(
+                drawn[~np.isnan(drawn)], [tail, 1 - tail]
+            )
         return bounds
 
     def summarize(self) -> dict[str, float]:

@@ -23,8 +23,8 @@ class SongStats:
     scores, and `fields`, those of a score's parts, if it has any; `summarize`;
     `protocol`; `_like`, an instance of the same settings without songs;
     `_block`, the lines of a table; `_columns` and `_row`, what a CSV says of a
-    song; and, where it is not the mean, `average`, what to call it, and
-    `_averages`.
+    song; and, where songs do not count alike, `average`, what to call it, and
+    `interval`.
 
     Arguments
     ---------
@@ -126,20 +126,19 @@ class SongStats:
         values = self.values()
         if len(values) < 2:
             return np.full((*values.shape[1:], 2), np.nan)
-        draws = np.random.default_rng(self.seed).integers(
-            len(values), size=(self.resamples, len(values))
-        )
-        # How often each song is drawn, so that memory stays small.
-        counts = np.stack(
-            [np.bincount(draw, minlength=len(values)) for draw in draws]
-        )
-        means = self._averages(values, counts)
+        draws = self._draws() / len(values)
+        means = np.tensordot(draws, values, axes=1)
         tail = (1 - level) / 2
         return np.moveaxis(np.quantile(means, [tail, 1 - tail], axis=0), 0, -1)
 
-    def _averages(self, values, counts) -> np.ndarray:
-        """Averages (draws, ...) if songs count as often as (draws, songs)."""
-        return np.tensordot(counts / len(values), values, axes=1)
+    def _draws(self) -> np.ndarray:
+        """How often each song is drawn: (resamples, songs)."""
+        songs = len(self)
+        draws = np.random.default_rng(self.seed).integers(
+            songs, size=(self.resamples, songs)
+        )
+        # Counted, so that memory stays small.
+        return np.stack([np.bincount(draw, minlength=songs) for draw in draws])
 
     def table(self) -> str:
         """Means as text, with protocol, groups and intervals.
