@@ -441,8 +441,12 @@ class _Decomposition:
         # A short frame is one block, filters' tail included.
         wanted = min(_BLOCK, longest + 2 * self.lead)
         self.size = scipy.fft.next_fast_len(wanted, real=True)
-        self.every = scipy.fft.rfft(every, self.size, axis=1)
-        self.own = [scipy.fft.rfft(f, self.size, axis=1) for f in own]
+        self.every = self._responses(every)
+        self.own = [self._responses(filters) for filters in own]
+
+    def _responses(self, filters):
+        """Spectra (outputs, rows, bins) of filters (rows, taps, outputs)."""
+        return scipy.fft.rfft(filters.transpose(2, 0, 1), self.size, axis=-1)
 
     def scores(self, start, stop):
         """SDR, ISR, SIR and SAR of all pairs in a frame: (4, pairs)."""
@@ -495,12 +499,12 @@ class _Decomposition:
 
     def _filter(self, spectra, filters, length):
         """Sum of filtered signals, (outputs, length), after the lead."""
-        outputs = filters.shape[2]
-        found = np.empty((outputs, spectra.shape[1]), dtype=np.complex128)
-        for output in range(outputs):
-            np.multiply(spectra[0], filters[0, :, output], out=found[output])
+        found = np.empty((len(filters), spectra.shape[1]), dtype=np.complex128)
+        part = np.empty_like(found[0])
+        for sums, responses in zip(found, filters, strict=True):
+            np.multiply(spectra[0], responses[0], out=sums)
             for row in range(1, len(spectra)):
-                found[output] += spectra[row] * filters[row, :, output]
+                sums += np.multiply(spectra[row], responses[row], out=part)
         wav = scipy.fft.irfft(found, self.size, axis=-1)
         return wav[:, self.lead : self.lead + length]
 

@@ -166,6 +166,8 @@ def evaluate_separation(
             "for each, or say which sources they are of"
         )
     mixture = references.sum(axis=0, dtype=np.float64)
+    # No copy of long songs in double precision.
+    mixture = mixture.astype(np.result_type(references, np.float32))
     wanted = references[targets]
     mixtures = np.broadcast_to(mixture, wanted.shape)
     scores = {"SI-SDR": si_sdr(wanted, estimates)}
@@ -703,7 +705,7 @@ def _read(path, first, rate, mono, shape):
 def _collect(folder, names):
     """Files of a folder's songs: song to source to list of one path."""
     known = {alias: s for s, aliases in ALIASES.items() for alias in aliases}
-    known |= {name: name for name in (*STEMS, *(names or ()))}
+    known |= {name.lower(): name for name in (*STEMS, *(names or ()))}
     songs: dict[str, dict[str, list[Path]]] = {}
 
     def add(song, source, path):

@@ -690,6 +690,12 @@ def test_wrong_input_is_one_line(folders, capsys, what, message):
     assert out == "" and message in err and err.count("\n") == 1
 
 
+def test_channels_can_be_averaged(folders):
+    spoil(folders, "stereo")
+    stats = evaluate_folder(folders / "ref", folders / "est", mono=True)[0]
+    assert np.isfinite(stats.values()[:, 0]).all()
+
+
 def test_wrong_folders(folders, tmp_path):
     (tmp_path / "empty").mkdir()
     for reference in ("empty", "est"):
