@@ -437,9 +437,10 @@ class _Decomposition:
     ):
         self.references, self.estimates = references, estimates
         self.channels, self.pairs, self.images = channels, pairs, images
-        self.lead = every.shape[1] - 1
+        taps = every.shape[1]
+        self.lead = taps - 1
         # A short frame is one block, filters' tail included.
-        wanted = min(_BLOCK, longest + 2 * self.lead)
+        wanted = min(max(_BLOCK, 4 * taps), longest + 2 * self.lead)
         self.size = scipy.fft.next_fast_len(wanted, real=True)
         self.every = self._responses(every)
         self.own = [self._responses(filters) for filters in own]
