@@ -76,6 +76,24 @@ examples:
   singbrain evaluate f0 MIR-1K/PitchLabel contours/ --csv scores.csv
 """
 
+_EVALUATE_SEPARATION = """\
+REF_DIR and EST_DIR are folders of songs: a folder per song with vocals.wav and
+accompaniment.wav, or files <song>_vocals.wav and <song>_accompaniment.wav (wav,
+flac, mp3 ...). REF_DIR may also hold MIR-1K's stereo clips (accompaniment left,
+voice right). Songs are paired by name.
+
+protocols, never to be compared with each other:
+  v3  BSS-Eval 3 of whole clips: NSDR, SDR, SIR, SAR; column G is their mean
+      weighted by length (GNSDR, GSIR, GSAR); stereo files are scored as images
+  v4  BSS-Eval 4 as museval: medians over frames of 1 s, then over songs
+  si  SI-SDR and SNR of whole songs
+
+examples:
+  singbrain evaluate separation MIR-1K separated/ --csv scores.csv
+  singbrain evaluate separation MUSDB18-HQ/test separated/ --protocol v4
+  singbrain evaluate separation references/ separated/ --protocol si --json
+"""
+
 _PREPARE = """\
 examples:
   singbrain prepare --list
@@ -230,6 +248,15 @@ def _parser():
             _evaluate_f0,
             "score F0 contours against reference contours",
             _EVALUATE_F0,
+        )
+    )
+    _add_evaluate_separation(
+        command(
+            kinds,
+            "separation",
+            _evaluate_separation,
+            "score separated songs against their sources",
+            _EVALUATE_SEPARATION,
         )
     )
     _add_prepare(
@@ -976,6 +1003,93 @@ def _evaluate_f0(options):
     )
 
 
+# --- evaluate separation ---------------------------------------------------
+
+
+def _add_evaluate_separation(parser):
+    add = parser.add_argument
+    add("reference", metavar="REF_DIR", help="folder of the true sources")
+    add("estimate", metavar="EST_DIR", help="folder of the estimates")
+    add(
+        "--protocol",
+        choices=("v3", "v4", "si"),
+        default="v3",
+        help="what to compute (default: v3)",
+    )
+    add(
+        "--sources",
+        metavar="NAMES",
+        help="names of all sources, separated by commas (default: vocals,"
+        "accompaniment; or vocals,drums,bass,other if there are estimates of "
+        "such stems)",
+    )
+    add(
+        "--mono",
+        action="store_true",
+        help="average the channels of every file first",
+    )
+    add(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="songs scored at a time (default: 1)",
+    )
+    _add_score_outputs(parser)
+
+
+def _evaluate_separation(options):
+    from speechbrain_ext.metrics.separation import (
+        PROTOCOLS,
+        as_json,
+        evaluate_folder,
+    )
+
+    _check_csv(options)
+    _check_jobs(options)
+    sources = None
+    if options.sources is not None:
+        sources = [name.strip() for name in options.sources.split(",")]
+    with _song_bar() as progress:
+        found = evaluate_folder(
+            options.reference,
+            options.estimate,
+            options.protocol,
+            sources,
+            options.mono,
+            options.jobs,
+            progress,
+        )
+    columns = {
+        f"{target} {metric}": lambda song, m=metric, t=place: song.scores[m][t]
+        for place, target in enumerate(found[0].fields)
+        for metric in PROTOCOLS[options.protocol].shown
+    }
+    _show_scores(options, found, as_json, columns, "dB", scale=1)
+
+
+@contextlib.contextmanager
+def _song_bar():
+    """Show on a terminal how many songs are done."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(unit="song", leave=False, file=sys.stderr) as bar:
+
+        def progress(done, total):
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress
+
+
+def _check_jobs(options):
+    if options.jobs < 1:
+        raise ConfigError(f"--jobs is {options.jobs}: use 1 or more")
+
+
 def _check_csv(options):
     if options.csv and not options.force and os.path.lexists(options.csv):
         raise OutputError(
@@ -983,7 +1097,7 @@ def _check_csv(options):
         )
 
 
-def _show_scores(options, found, as_json, columns, title):
+def _show_scores(options, found, as_json, columns, title, scale=100):
     """Print and write what an evaluation found."""
     import json
 
@@ -1002,28 +1116,24 @@ def _show_scores(options, found, as_json, columns, title):
     if options.json:
         print(json.dumps(as_json(stats)))
         return
-    print(_song_table(stats.songs, columns, title))
+    print(_song_table(stats.songs, columns, title, scale))
     print()
     stats.write_table(sys.stdout)
 
 
-def _song_table(songs, columns, title):
-    """A line per song: shares in percent, counts as they are."""
+def _song_table(songs, columns, title, scale):
+    """A line per song: scores times a factor, counts as they are."""
     width = max(4, *(len(song.song_id) for song in songs))
-
-    def cell(value):
-        if isinstance(value, int):
-            return f"{value:7}"
-        return f"{100 * value:9.2f}"
-
-    rows = [[column(song) for column in columns.values()] for song in songs]
-    heads = [
-        f"{name:>{len(cell(value))}}"
-        for name, value in zip(columns, rows[0], strict=True)
-    ]
-    lines = [f"{title:{width}}" + "".join(heads)]
-    for song, row in zip(songs, rows, strict=True):
-        lines.append(f"{song.song_id:{width}}" + "".join(map(cell, row)))
+    lines = [f"{title:{width}}"] + [f"{s.song_id:{width}}" for s in songs]
+    for name, column in columns.items():
+        values = [column(song) for song in songs]
+        if isinstance(values[0], int):
+            cells = [f"{value:7}" for value in values]
+        else:
+            cells = [f"{scale * value:9.2f}" for value in values]
+        room = max(len(name) + 2, *map(len, cells))
+        for place, cell in enumerate([name, *cells]):
+            lines[place] += f"{cell:>{room}}"
     return "\n".join(lines)
 
 
@@ -1092,8 +1202,7 @@ def _prepare(options):
             "prepare needs CORPUS DATA_DIR OUT_DIR; singbrain prepare --list "
             "names the corpora"
         )
-    if options.jobs < 1:
-        raise ConfigError(f"--jobs is {options.jobs}: use 1 or more")
+    _check_jobs(options)
     if options.download:
         data_prep.download(options.corpus, options.data_dir)
     summary = data_prep.prepare(

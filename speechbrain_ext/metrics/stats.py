@@ -19,10 +19,12 @@ class SongStats:
     Songs may come in any order: results depend on the songs alone. The
     intervals are percentiles of the mean over songs drawn with replacement
     (Efron's bootstrap), from a generator seeded with `seed`. A subclass has
-    `tolerances` (dict of str to float); `metrics`, the names of the scores, and
-    `fields`, those of a score's parts, if it has any; `summarize`; `protocol`;
-    `_like`, an instance of the same settings without songs; `_block`, the lines
-    of a table; `_columns` and `_row`, what a CSV says of a song.
+    `tolerances` (dict), all that scores depend on; `metrics`, the names of the
+    scores, and `fields`, those of a score's parts, if it has any; `summarize`;
+    `protocol`; `_like`, an instance of the same settings without songs;
+    `_block`, the lines of a table; `_columns` and `_row`, what a CSV says of a
+    song; and, where songs do not count alike, `average`, what to call it, and
+    `interval`.
 
     Arguments
     ---------
@@ -34,6 +36,7 @@ class SongStats:
 
     metrics: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
+    average = "mean"
 
     def __init__(self, resamples: int = 2000, seed: int = 0):
         self.resamples = resamples
@@ -123,26 +126,29 @@ class SongStats:
         values = self.values()
         if len(values) < 2:
             return np.full((*values.shape[1:], 2), np.nan)
-        draws = np.random.default_rng(self.seed).integers(
-            len(values), size=(self.resamples, len(values))
-        )
-        # How often each song is drawn, so that memory stays small.
-        counts = np.stack(
-            [np.bincount(draw, minlength=len(values)) for draw in draws]
-        )
-        means = np.tensordot(counts / len(values), values, axes=1)
+        draws = self._draws() / len(values)
+        means = np.tensordot(draws, values, axes=1)
         tail = (1 - level) / 2
         return np.moveaxis(np.quantile(means, [tail, 1 - tail], axis=0), 0, -1)
 
+    def _draws(self) -> np.ndarray:
+        """How often each song is drawn: (resamples, songs)."""
+        songs = len(self)
+        draws = np.random.default_rng(self.seed).integers(
+            songs, size=(self.resamples, songs)
+        )
+        # Counted, so that memory stays small.
+        return np.stack([np.bincount(draw, minlength=songs) for draw in draws])
+
     def table(self) -> str:
-        """Means in percent as text, with protocol, groups and intervals.
+        """Means as text, with protocol, groups and intervals.
 
         Returns
         -------
         str
             Lines without a final newline.
         """
-        title = f"mean of {count_songs(len(self))}"
+        title = f"{self.average} of {count_songs(len(self))}"
         blocks = [self.protocol(), *self._block(title)]
         for name, stats in self.groups().items():
             title = f"{name}: {count_songs(len(stats))}"
@@ -156,7 +162,7 @@ class SongStats:
         ---------
         path : str or Path
             The file. Columns: song_id, group (if any song has one) and the
-            song's scores in [0, 1].
+            song's scores, shares in [0, 1].
         overwrite : bool
             Whether an existing file may be replaced. Default: False.
 

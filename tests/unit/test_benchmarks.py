@@ -1,6 +1,7 @@
 """Every benchmark runs, on tiny input, and its yardsticks are right."""
 
 import doctest
+import importlib.util
 import re
 import sys
 from time import sleep
@@ -8,7 +9,14 @@ from time import sleep
 import numpy as np
 import pytest
 
-from benchmarks import common, frames, loading, published_loop, transcription
+from benchmarks import (
+    common,
+    frames,
+    loading,
+    published_loop,
+    separation_scores,
+    transcription,
+)
 from speechbrain_ext import audio
 from speechbrain_ext.formats import write_notes
 from speechbrain_ext.notes import NoteSequence
@@ -99,6 +107,32 @@ def test_loading(capsys):
         assert difference <= audio.SLICE_TOLERANCE
     assert common.show(loading.main, ["--seconds", "5"]) == 2
     assert "at least 10 s" in capsys.readouterr().err
+
+
+def test_separation_scores(capsys):
+    if importlib.util.find_spec("museval") is None:
+        pytest.skip("museval is not installed")
+    arguments = ["--seconds", "2", "--pairs", "1"]
+    assert common.show(separation_scores.main, arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    for line in lines[1:]:
+        assert RATIO.search(line)
+        assert float(line.split()[-2]) < 1e-3
+
+
+def test_separation_scores_without_museval(monkeypatch, capsys):
+    monkeypatch.setattr(separation_scores, "find_spec", lambda name: None)
+    assert common.show(separation_scores.main, []) == 0
+    assert capsys.readouterr().out.startswith("skipped: museval is not")
+
+
+def test_difference_of_scores():
+    nan = np.nan
+    ours = [np.array([1.0, nan]), np.array([2.0, 3.0])]
+    theirs = [np.array([[1.5], [nan]]), np.array([2.0, 2.0])]
+    assert separation_scores.difference(ours, theirs) == 1.0
+    assert separation_scores.difference(ours[:1], ours[1:]) == np.inf
 
 
 @pytest.fixture

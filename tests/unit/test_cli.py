@@ -567,7 +567,8 @@ def test_usage(capsys):
     assert "COMMAND" in error_line(capsys)
     assert main(["sing"]) == 2
     assert "invalid choice: 'sing'" in error_line(capsys)
-    for command in ("transcribe", "evaluate notes", "prepare"):
+    evaluations = ("evaluate notes", "evaluate separation")
+    for command in ("transcribe", *evaluations, "prepare"):
         assert main([*command.split(), "-h"]) == 0
         assert f"singbrain {command}" in capsys.readouterr().out
 

@@ -1,0 +1,1 @@
+"""Separating voices from mixtures: spectra, masks."""
