@@ -364,46 +364,29 @@ def label_from_f0(f0: np.ndarray) -> FrameTargets:
         if stop - start >= 10:
             silence[start + 3 : stop - 3] = 1.0
             onset[start + 3 : stop - 3] = 0.0
-    starts = []
+    after_pauses, steps = [], []
     for start, stop in _runs(f0 > 0):
         if stop - start >= 10:
             silence[start + 3 : stop - 3] = 0.0
         pause = f0[max(0, start - _PAUSE_FRAMES) : start]
-        if stop - start >= _HELD_FRAMES and len(pause) == _PAUSE_FRAMES:
-            starts += [start] if not pause.any() else []
+        long = stop - start >= _HELD_FRAMES and len(pause) == _PAUSE_FRAMES
+        if long and not pause.any():
+            after_pauses.append(start)
         held = [(start + a, start + b) for a, b in _held(f0[start:stop])]
         for a, b in held:
             middle = np.median(f0[a:b])
             if abs(middle - np.round(middle)) <= _IN_TUNE_SEMITONES:
                 pitch[a:b] = int(np.round(middle))
-        for (_, left), (right, _) in zip(held, held[1:], strict=False):
-            low = np.median(f0[left - _HELD_WINDOW : left])
-            high = np.median(f0[right : right + _HELD_WINDOW])
-            smallest, largest = _STEP_SEMITONES
-            if (
-                right - left <= _STEP_FRAMES
-                and smallest < abs(high - low) < largest
-            ):
-                way = np.abs(f0[left - 1 : right + 1] - (low + high) / 2)
-                # Two frames are equally near: the second one is beyond.
-                starts.append(
-                    left - 1 + int(np.flatnonzero(way <= way.min() + 1e-6)[-1])
-                )
-    for start in starts:
+        steps += _steps(f0, held)
+    for start in after_pauses + steps:
         onset[max(0, start - MIN_ONSET_DISTANCE) : max(0, start - 1)] = 0.0
-        # After a pause a consonant may come first, and the note later.
-        if f0[start - 1] > 0:
-            onset[start + 2 : start + MIN_ONSET_DISTANCE + 1] = 0.0
-    for start in starts:
+    # After a pause a consonant may come first, and the note later.
+    for start in steps:
+        onset[start + 2 : start + MIN_ONSET_DISTANCE + 1] = 0.0
+    for start in after_pauses + steps:
         onset[max(0, start - 1) : start + 2] = np.nan
         onset[start] = 1.0
     return FrameTargets(onset, silence, pitch)
-
-
-def _runs(mask):
-    """Pairs (first, last + 1) of the stretches where a mask is true."""
-    edges = np.flatnonzero(np.diff(np.pad(mask.astype(np.int8), 1)))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def _held(f0):
@@ -417,6 +400,22 @@ def _held(f0):
         for a, b in _runs(calm)
         if b + _HELD_WINDOW - 1 - a >= _HELD_FRAMES
     ]
+
+
+def _steps(f0, held):
+    """Frames in which the voice is midway between two held pitches."""
+    smallest, largest = _STEP_SEMITONES
+    found = []
+    for (_, left), (right, _) in zip(held, held[1:], strict=False):
+        before = np.median(f0[left - _HELD_WINDOW : left])
+        after = np.median(f0[right : right + _HELD_WINDOW])
+        near = right - left <= _STEP_FRAMES
+        if near and smallest < abs(after - before) < largest:
+            way = np.abs(f0[left - 1 : right + 1] - (before + after) / 2)
+            # Of two frames that are equally near, the second is beyond.
+            nearest = np.flatnonzero(way <= way.min() + 1e-6)[-1]
+            found.append(left - 1 + int(nearest))
+    return found
 
 
 def onset_peaks(onset: np.ndarray, threshold: float) -> np.ndarray:
@@ -475,12 +474,17 @@ def _refine(onset: np.ndarray, peaks: np.ndarray) -> np.ndarray:
     return np.clip(shift, -0.5, 0.5)
 
 
+def _runs(mask):
+    """First and last + 1 of the stretches where a mask is true (runs, 2)."""
+    edges = np.flatnonzero(np.diff(np.pad(mask.astype(np.int8), 1)))
+    return edges.reshape(-1, 2)
+
+
 def _fill_short(mask: np.ndarray, longest: int) -> np.ndarray:
     """Copy of a mask without True runs of at most `longest` frames."""
     if longest <= 0 or not mask.any():
         return mask
-    edges = np.flatnonzero(np.diff(np.pad(mask.astype(np.int8), 1)))
-    starts, stops = edges[::2], edges[1::2]
+    starts, stops = _runs(mask).T
     keep = stops - starts > longest
     marks = np.zeros(len(mask) + 1, dtype=np.int64)
     marks[starts[keep]] += 1
@@ -616,8 +620,7 @@ def _with_rescued(peaks, refined, silent, rescue_s):
     """
     if rescue_s is None:
         return peaks, refined
-    edges = np.flatnonzero(np.diff(np.pad((~silent).astype(np.int8), 1)))
-    starts, stops = edges[::2], edges[1::2]
+    starts, stops = _runs(~silent).T
     following = np.append(peaks, np.iinfo(np.int64).max)
     stops = np.minimum(stops, following[np.searchsorted(peaks, starts)])
     # An onset just before a run, in a frame called silent, opens that run.
@@ -646,9 +649,8 @@ def _split(contour, voiced, starts, refined, ends, touching, midi, split_s):
     ):
         f0, sung = contour[start:end], voiced[start:end]
         far = sung & (np.abs(f0 - semitone) > 0.75)
-        edges = np.flatnonzero(np.diff(np.pad(far.astype(np.int8), 1)))
         cuts, leaves = [0], False
-        for a, b in zip(edges[::2], edges[1::2], strict=True):
+        for a, b in _runs(far):
             if b - a >= shortest:
                 leaves = True
                 # A remainder too short to be told apart goes with the run.
