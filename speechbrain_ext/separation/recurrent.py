@@ -9,19 +9,17 @@ from speechbrain_ext.errors import ConfigError
 KINDS = ("dense", "gru", "rnn")
 
 
-def joint_mask(estimates, mixture, eps=1e-8):
-    """Share the mixture in proportion to what a network says of the sources.
+def joint_mask(estimates, eps=1e-8):
+    """Share a mixture in proportion to what a network says of its sources.
 
     The deterministic masking layer of Huang et al. (ISMIR 2014, equations 3 and
-    4): y_k = |a_k| / (sum over j of |a_j|) * x, so that the sources add up to
-    the mixture.
+    4): m_k = |a_k| / (sum over j of |a_j|), so that the sources add up to the
+    mixture.
 
     Arguments
     ---------
     estimates : torch.Tensor (batch, sources, frames, bins)
         Of any sign.
-    mixture : torch.Tensor (batch, frames, bins)
-        Magnitudes.
     eps : float
         Added to all estimates: where they are all 0, the sources share equally.
         Default: 1e-8.
@@ -29,21 +27,23 @@ def joint_mask(estimates, mixture, eps=1e-8):
     Returns
     -------
     torch.Tensor (batch, sources, frames, bins)
-        Magnitudes.
+        Masks in [0, 1] that sum to 1.
 
     Example
     -------
     >>> said = torch.tensor([3.0, 0.0, -1.0, 0.0]).view(1, 2, 1, 2)
-    >>> joint_mask(said, torch.tensor([[[8.0, 2.0]]]))[0, :, 0]
-    tensor([[6., 1.],
-            [2., 1.]])
+    >>> joint_mask(said)[0, :, 0]
+    tensor([[0.7500, 0.5000],
+            [0.2500, 0.5000]])
     """
     parts = estimates.abs() + eps
-    return parts / parts.sum(1, keepdim=True) * mixture.unsqueeze(1)
+    return parts / parts.sum(1, keepdim=True)
 
 
-class RecurrentSeparator(nn.Module):
+class RecurrentNetwork(nn.Module):
     """Layers over the frames of a magnitude spectrogram under a joint mask.
+
+    Not indifferent to the level of its input, as published.
 
     With `("gru", "gru", "gru")` of 256 units and `relu` at the output that is
     the published network of https://github.com/leimao/Singing-Voice-Separation-RNN;
@@ -77,14 +77,15 @@ class RecurrentSeparator(nn.Module):
 
     Example
     -------
-    >>> network = RecurrentSeparator(n_bins=5, hidden_size=4)
-    >>> mixture = torch.rand(2, 7, 5)
-    >>> sources = network(mixture)
-    >>> sources.shape
+    >>> network = RecurrentNetwork(n_bins=5, hidden_size=4)
+    >>> masks = network(torch.randn(2, 7, 5, dtype=torch.cfloat))
+    >>> masks.shape
     torch.Size([2, 2, 7, 5])
-    >>> torch.allclose(sources.sum(1), mixture)
+    >>> torch.allclose(masks.sum(1), torch.ones(()))
     True
     """
+
+    context_frames = None  # what came before is never quite forgotten
 
     def __init__(
         self,
@@ -121,21 +122,21 @@ class RecurrentSeparator(nn.Module):
             nn.Linear(size, n_bins) for _ in range(n_sources)
         )
 
-    def forward(self, mixture):
-        """Magnitudes of the sources.
+    def forward(self, spec):
+        """Masks of the sources.
 
         Arguments
         ---------
-        mixture : torch.Tensor (batch, frames, bins)
-            Magnitudes.
+        spec : torch.Tensor (batch, frames, bins), complex
+            Of the mixture; its magnitudes are what the network sees.
 
         Returns
         -------
         torch.Tensor (batch, sources, frames, bins)
-            They add up to the mixture.
+            They add up to 1.
         """
         side = self.context // 2
-        padded = functional.pad(mixture, (0, 0, side, side))
+        padded = functional.pad(spec.abs(), (0, 0, side, side))
         hidden = padded.unfold(1, self.context, 1).transpose(2, 3).flatten(2)
         for layer in self.layers:
             if isinstance(layer, nn.Linear):
@@ -145,7 +146,7 @@ class RecurrentSeparator(nn.Module):
         estimates = torch.stack([head(hidden) for head in self.heads], dim=1)
         if self.rectified:
             estimates = functional.relu(estimates)
-        return joint_mask(estimates, mixture)
+        return joint_mask(estimates)
 
 
 def _layer(kind, input_size, size):
