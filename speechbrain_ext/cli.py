@@ -1071,9 +1071,29 @@ def _without_results(jobs, options):
 def _separate_one(job, separator, options, bar):
     """Separate a song, write its files, and tell about it."""
     bar.start(job.audio)
+    sketches, listen = {}, None
+    if job.plot:
+        from speechbrain_ext.report.spectrogram import Sketch
+
+        def listen(sample_rate, parts):
+            for name, wav in parts.items():
+                if name not in sketches:
+                    sketches[name] = Sketch(sample_rate)
+                sketches[name].listen(wav.mean(axis=1))
+
     done = separator.separate_file(
-        job.audio, job.stems, options.force, bar.progress
+        job.audio, job.stems, options.force, bar.progress, listen
     )
+    if job.plot:
+        from speechbrain_ext.report.plots import separation_figure
+
+        separation_figure(
+            sketches.pop("mixture"),
+            sketches,
+            job.plot,
+            title=job.audio.name,
+            overwrite=options.force,
+        )
     for warning in done.warnings:
         bar.warn(warning)
     where = ", ".join(str(path) for path in job.outputs)

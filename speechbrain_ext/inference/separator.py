@@ -386,8 +386,8 @@ class VoiceSeparator:
         progress : callable, optional
             Called with the seconds done.
         listen : callable, optional
-            Called with the sample rate and the next samples of every stem, as
-            `stream` gives them.
+            Called with the sample rate and the next samples of every stem and
+            of the mixture, as `stream` gives them.
 
         Returns
         -------
@@ -404,7 +404,8 @@ class VoiceSeparator:
             If an output exists or cannot be written.
         """
         info = audio.audio_info(path)
-        stems = self.checked_stems(outputs.values())
+        heard = ["mixture"] if listen is not None else []
+        stems = self.checked_stems([*outputs.values(), *heard])
         blocks = audio.stream_audio(path, BLOCK_S, sample_rate=None, mono=False)
         names = [Path(name) for name in outputs]
         done = 0
