@@ -3,6 +3,7 @@
 import torch
 from torch.nn import functional
 
+from speechbrain_ext.errors import ConfigError
 from speechbrain_ext.frames import UNKNOWN
 
 
@@ -123,3 +124,186 @@ def _binary(logit, target, mask, weight=None):
         logit, target.nan_to_num(), pos_weight=weight, reduction="none"
     )
     return (loss * known).sum() / known.sum().clamp(min=1)
+
+
+class WaveformLoss:
+    """Error of separated signals, in decibels.
+
+    For each source, ten times the logarithm of the energy of its error over
+    that of the mixture: its gradient makes the signal-to-noise ratio of the
+    source grow, and unlike that ratio it is defined where a source is silent.
+
+    Arguments
+    ---------
+    limit_db : float
+        Errors so far below the mixture are good enough. Default: 40.
+    spectral_weight : float
+        Of the mean absolute difference of magnitude spectrograms, relative to
+        the mixture's. Default: 0.
+    transforms : sequence of int
+        Sizes of these spectrograms' windows in samples; hops are a quarter.
+        Default: 512, 1024, 2048.
+
+    Example
+    -------
+    >>> sources = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]])
+    >>> loss = WaveformLoss(limit_db=100.0)
+    >>> terms = loss.terms(0.9 * sources[None], sources[None])
+    >>> terms["error_db"]
+    tensor(-23.0103)
+    """
+
+    def __init__(
+        self, limit_db=40.0, spectral_weight=0.0, transforms=(512, 1024, 2048)
+    ):
+        self.floor = 10 ** (-limit_db / 10)
+        self.spectral_weight = spectral_weight
+        self.transforms = transforms
+
+    def __call__(self, separator, mixture, sources, epoch=None):
+        """Terms of the loss of a batch.
+
+        Arguments
+        ---------
+        separator : torch.nn.Module
+            `mixture` to `sources`.
+        mixture : torch.Tensor (batch, channels, samples)
+        sources : torch.Tensor (batch, sources, channels, samples)
+        epoch : int, optional
+            Makes no difference.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+            Scalars, to be added up.
+        """
+        return self.terms(separator(mixture), sources)
+
+    def terms(self, estimates, sources):
+        """Terms of the loss of estimates.
+
+        Arguments
+        ---------
+        estimates, sources : torch.Tensor (batch, sources, ..., samples)
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+        """
+        mixture = sources.sum(1, keepdim=True)
+        energy = mixture.flatten(2).square().sum(2).clamp(min=1e-6)
+        error = (estimates - sources).flatten(2).square().sum(2)
+        decibels = 10 * torch.log10(error / energy + self.floor)
+        terms = {"error_db": decibels.mean()}
+        if self.spectral_weight:
+            terms["spectral"] = (
+                self.spectral_weight
+                * torch.stack(
+                    [
+                        _spectral_distance(estimates, sources, mixture, size)
+                        for size in self.transforms
+                    ]
+                ).mean()
+            )
+        return terms
+
+
+def _spectral_distance(estimates, sources, mixture, size):
+    """Mean absolute difference of magnitudes, relative to the mixture's."""
+    window = torch.hann_window(size, device=sources.device)
+
+    def magnitudes(wavs):
+        flat = wavs.reshape(-1, wavs.shape[-1])
+        spec = torch.stft(
+            flat, size, size // 4, window=window, return_complex=True
+        )
+        return spec.abs().view(*wavs.shape[:2], -1)
+
+    distance = (magnitudes(estimates) - magnitudes(sources)).abs().mean(2)
+    return (distance / magnitudes(mixture).mean(2).clamp(min=1e-6)).mean()
+
+
+class MagnitudeLoss:
+    """Error of masked magnitude spectrograms, with a discriminative term.
+
+    J = sum over k of D(s_k, y_k) - gamma sum over j != k of D(s_j, y_k)
+    (Huang et al., TASLP 23(12), 2015, equations 12 and 13), the mean over
+    frames and bins; y_k is the mixture's magnitude times the mask.
+
+    Arguments
+    ---------
+    gamma : float
+        How much an estimate shall differ from the other sources. Default: 0.
+    distance : {"mse", "l1", "kl"}
+        Squared or absolute difference, or the generalised Kullback-Leibler
+        divergence. Default: mse.
+
+    Raises
+    ------
+    ConfigError
+        If the distance is unknown.
+
+    Example
+    -------
+    >>> loss = MagnitudeLoss(gamma=0.5)
+    >>> sources = torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)
+    >>> loss.terms(torch.tensor([2.0, 3.0]).view(1, 2, 1, 1), sources)
+    {'magnitude': tensor(-1.5000)}
+    """
+
+    def __init__(self, gamma=0.0, distance="mse"):
+        if distance not in DISTANCES:
+            raise ConfigError(
+                f"distance is {distance!r}: use one of {', '.join(DISTANCES)}"
+            )
+        self.gamma = gamma
+        self.distance = DISTANCES[distance]
+
+    def __call__(self, separator, mixture, sources, epoch=None):
+        """Terms of the loss of a batch.
+
+        Arguments
+        ---------
+        separator : separation.separator.MaskSeparator
+        mixture : torch.Tensor (batch, channels, samples)
+        sources : torch.Tensor (batch, sources, channels, samples)
+        epoch : int, optional
+            Makes no difference.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+        """
+        spec = separator.codec(mixture)
+        estimates = (separator.masks(spec) * spec.unsqueeze(1)).abs()
+        return self.terms(estimates, separator.codec(sources).abs())
+
+    def terms(self, estimates, sources):
+        """Terms of the loss of magnitudes.
+
+        Arguments
+        ---------
+        estimates, sources : torch.Tensor (batch, sources, ..., bins)
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+        """
+        total = self.distance(sources, estimates)
+        if self.gamma:
+            for shift in range(1, sources.shape[1]):
+                others = sources.roll(shift, 1)
+                total = total - self.gamma * self.distance(others, estimates)
+        return {"magnitude": total.sum(1).mean()}
+
+
+def _divergence(sources, estimates, eps=1e-8):
+    ratio = torch.log((sources + eps) / (estimates + eps))
+    return sources * ratio - sources + estimates
+
+
+DISTANCES = {
+    "mse": lambda sources, estimates: (sources - estimates).square(),
+    "l1": lambda sources, estimates: (sources - estimates).abs(),
+    "kl": _divergence,
+}

@@ -44,6 +44,10 @@ ALLOWED_CLASSES = frozenset(
         "speechbrain_ext.heads.MelodyHead",
         "speechbrain_ext.heads.NoteHead",
         "speechbrain_ext.frames.NoteDecoder",
+        "speechbrain_ext.separation.convolutional.PatchNetwork",
+        "speechbrain_ext.separation.recurrent.RecurrentNetwork",
+        "speechbrain_ext.separation.separator.MaskSeparator",
+        "speechbrain_ext.separation.unet.UNet",
     }
 )
 

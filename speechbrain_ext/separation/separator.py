@@ -1,6 +1,5 @@
 """A mask network with its transform: what separates a recording."""
 
-import torch
 from torch import nn
 
 from speechbrain_ext.errors import ConfigError
