@@ -237,6 +237,12 @@ class MagnitudeLoss:
     distance : {"mse", "l1", "kl"}
         Squared or absolute difference, or the generalised Kullback-Leibler
         divergence. Default: mse.
+    crop_frames : int, optional
+        The network sees crops of so many frames, each for itself; what is left
+        over at the end is not used. Default: items as a whole.
+    edge_frames : int
+        Frames at both ends of an item that are left out, because the transform
+        fills their windows with silence. Default: 0.
 
     Raises
     ------
@@ -251,13 +257,17 @@ class MagnitudeLoss:
     {'magnitude': tensor(-1.5000)}
     """
 
-    def __init__(self, gamma=0.0, distance="mse"):
+    def __init__(
+        self, gamma=0.0, distance="mse", crop_frames=None, edge_frames=0
+    ):
         if distance not in DISTANCES:
             raise ConfigError(
                 f"distance is {distance!r}: use one of {', '.join(DISTANCES)}"
             )
         self.gamma = gamma
         self.distance = DISTANCES[distance]
+        self.crop_frames = crop_frames
+        self.edge_frames = edge_frames
 
     def __call__(self, separator, mixture, sources, epoch=None):
         """Terms of the loss of a batch.
@@ -273,10 +283,31 @@ class MagnitudeLoss:
         Returns
         -------
         dict of str to torch.Tensor
+
+        Raises
+        ------
+        ConfigError
+            If an item is shorter than a crop.
         """
-        spec = separator.codec(mixture)
-        estimates = (separator.masks(spec) * spec.unsqueeze(1)).abs()
-        return self.terms(estimates, separator.codec(sources).abs())
+        spec = self._cropped(separator.codec(mixture).unsqueeze(1))
+        targets = self._cropped(separator.codec(sources))
+        estimates = separator.masks(spec.squeeze(1)) * spec
+        return self.terms(estimates.abs(), targets.abs())
+
+    def _cropped(self, spec):
+        """(batch, sources, channels, frames, bins): crops as more items."""
+        edge, size = self.edge_frames, self.crop_frames
+        spec = spec[..., edge : spec.shape[-2] - edge, :]
+        if size is None:
+            return spec
+        if spec.shape[-2] < size:
+            raise ConfigError(
+                f"an item has {spec.shape[-2]} frames without its edges, "
+                f"crop_frames is {size}: make segment_s longer"
+            )
+        # The crops of an item stand where the item stood.
+        crops = spec.unfold(-2, size, size).movedim(-3, 1)
+        return crops.flatten(0, 1).mT
 
     def terms(self, estimates, sources):
         """Terms of the loss of magnitudes.

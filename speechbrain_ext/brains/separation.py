@@ -374,7 +374,10 @@ def run_separation(hparams, run_opts, train, valid, tests):
         **shared,
     )
     valid_set = separation_dataset(
-        valid, ratio_db=hparams["test_ratio_db"], segment_s=True, **shared
+        valid,
+        ratio_db=hparams["test_ratio_db"],
+        segment_s=None if hparams["valid_whole"] else hparams["segment_s"],
+        **shared,
     )
     brain = SeparationBrain(
         modules={"objective": SeparationObjective(separator, hparams["loss"])},

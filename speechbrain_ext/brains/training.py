@@ -8,6 +8,7 @@ import speechbrain as sb
 import torch
 from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.distributed import get_rank
+from torch.nn.parallel import DistributedDataParallel
 
 from speechbrain_ext.errors import ConfigError, ModelError
 
@@ -154,6 +155,22 @@ class RecipeBrain(sb.Brain):
         if stage == sb.Stage.TRAIN:
             self.train_batches = max(1, len(loader))
         return loader
+
+    def _wrap_distributed(self):
+        """Wrap modules for a distributed training, on CPUs too.
+
+        Batch statistics are shared by processes on GPUs; on CPUs, which torch
+        has no synchronised normalisation for, each has its own.
+        """
+        on_cpu = torch.device(self.device).type == "cpu"
+        if not (self.distributed_launch and on_cpu):
+            super()._wrap_distributed()
+            return
+        for name, module in self.modules.items():
+            if any(p.requires_grad for p in module.parameters()):
+                self.modules[name] = DistributedDataParallel(
+                    module, find_unused_parameters=self.find_unused_parameters
+                )
 
     def remember_rates(self):
         """Note the optimisers' rates, the peaks of the schedule."""

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from speechbrain_ext.errors import ConfigError
 
@@ -10,6 +11,10 @@ WINDOWS = {
     "sqrt_hann": lambda size: torch.hann_window(size).sqrt(),
     "hamming": torch.hamming_window,
 }
+
+# The level of a frame is that of so many frames around it.
+LEVEL_FRAMES = 251
+_POWER_FLOOR = 1e-10  # of the level
 
 
 class STFT(nn.Module):
@@ -116,3 +121,33 @@ class STFT(nn.Module):
             length=length,
         )
         return wavs.reshape(*spec.shape[:-2], length)
+
+
+def level_around(spec, frames=LEVEL_FRAMES):
+    """Root mean square of a spectrogram around each frame.
+
+    A network whose input is divided by it neither cares for the level of a
+    recording nor hears a quiet verse as silence.
+
+    Arguments
+    ---------
+    spec : torch.Tensor (batch, frames, bins), complex
+    frames : int
+        Odd; beyond the ends there is nothing to average. Default: 251.
+
+    Returns
+    -------
+    torch.Tensor (batch, frames, 1)
+        At least 1e-5.
+
+    Example
+    -------
+    >>> spec = torch.tensor([0.0, 3.0, 3.0, 3.0]).view(1, 4, 1) + 0j
+    >>> level_around(spec, 3)[0, :, 0]
+    tensor([2.1213, 2.4495, 3.0000, 3.0000])
+    """
+    power = spec.abs().square().mean(-1).unsqueeze(1)
+    mean = functional.avg_pool1d(
+        power, frames, 1, frames // 2, count_include_pad=False
+    )
+    return mean.clamp(min=_POWER_FLOOR).sqrt().mT

@@ -36,6 +36,9 @@ class RemixAugment:
     ratio_share : float
         Share of items whose ratio is drawn; that of the others is as recorded.
         Default: 0.8.
+    level_db : float, optional
+        Level that the mixture is brought to first, relative to full scale.
+        Default: none.
     gain_db : tuple of float
         Range of a gain of the mixture. Default: -14 to 4 dB; what would exceed
         full scale is scaled back.
@@ -71,6 +74,7 @@ class RemixAugment:
         shift_share=0.5,
         ratio_db=(-8.0, 8.0),
         ratio_share=0.8,
+        level_db=None,
         gain_db=(-14.0, 4.0),
         transpose=3.0,
         transpose_share=0.35,
@@ -87,6 +91,7 @@ class RemixAugment:
         self.shift_share = shift_share
         self.ratio_db = ratio_db
         self.ratio_share = ratio_share
+        self.level_db = level_db
         self.gain_db = gain_db
         self.transpose = transpose
         self.transpose_share = transpose_share
@@ -121,6 +126,7 @@ class RemixAugment:
             "other_place": float(rng.uniform()),
             "accompaniment": "other" if remix else "same" if shift else "own",
             "ratio_db": float(rng.uniform(*self.ratio_db)),
+            "level_db": self.level_db,
             "gain_db": float(rng.uniform(*self.gain_db)),
             "silent": (
                 chance["voice"] < self.silent_share,
@@ -164,6 +170,9 @@ class RemixAugment:
             band = band * (own / foreign * 10 ** (-plan["ratio_db"] / 20))
         parts = np.stack([voice, band])
         parts[list(plan["silent"])] = 0.0
+        level = np.sqrt(np.mean(parts.sum(0) ** 2))
+        if plan["level_db"] is not None and level > 0:
+            parts *= 10 ** (plan["level_db"] / 20) / level
         parts *= 10 ** (plan["gain_db"] / 20)
         if plan["swap"]:
             parts = parts[:, ::-1]
@@ -267,17 +276,15 @@ def separation_dataset(
 
     def training_item(row, plan):
         length_s = segment_s or row["stop"] - row["start"]
-        places = []
-        for semitones in plan["semitones"]:
-            places.append(length_s * 2 ** (semitones / 12))
-        start = plan["where"] * max(0.0, row["song_end"] - places[0])
+        spans = [length_s * 2 ** (k / 12) for k in plan["semitones"]]
+        start = plan["where"] * max(0.0, row["song_end"] - spans[0])
         voice = read(row["wav"], start, length_s, plan["semitones"][0])
         path, end = row["accomp_wav"], row["song_end"]
         if plan["accompaniment"] == "other":
             others = [b for b in bands if b[0] != row["song_id"]] or bands
             _, path, end = others[int(plan["other_song"] * len(others))]
         if plan["accompaniment"] != "own":
-            start = plan["other_place"] * max(0.0, end - places[1])
+            start = plan["other_place"] * max(0.0, end - spans[1])
         band = read(path, start, length_s, plan["semitones"][1])
         return augment.apply(np.stack([voice, band]), plan)
 
