@@ -5,6 +5,7 @@ from torch.nn import functional
 
 from speechbrain_ext.errors import ConfigError
 from speechbrain_ext.frames import UNKNOWN
+from speechbrain_ext.separation.codec import STFT
 
 
 def note_losses(head, logits, targets, mask, onset_positive_weight=15.0):
@@ -210,14 +211,10 @@ class WaveformLoss:
 
 def _spectral_distance(estimates, sources, mixture, size):
     """Mean absolute difference of magnitudes, relative to the mixture's."""
-    window = torch.hann_window(size, device=sources.device)
+    codec = STFT(size, size // 4).to(sources.device)
 
     def magnitudes(wavs):
-        flat = wavs.reshape(-1, wavs.shape[-1])
-        spec = torch.stft(
-            flat, size, size // 4, window=window, return_complex=True
-        )
-        return spec.abs().view(*wavs.shape[:2], -1)
+        return codec(wavs).abs().flatten(2)
 
     distance = (magnitudes(estimates) - magnitudes(sources)).abs().mean(2)
     return (distance / magnitudes(mixture).mean(2).clamp(min=1e-6)).mean()
