@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tracemalloc
 import warnings
 
 import joblib
@@ -79,6 +80,31 @@ def test_si_sdr_by_hand():
     # With a mean of 1 the reference is another one.
     assert si_sdr([s + 1], [s + n + 5], zero_mean=True) == pytest.approx(20)
     assert si_sdr([s + 1], [s + n + 5])[0] < 10
+
+
+def test_long_signals_take_no_memory_of_their_own():
+    """They are worked on in blocks, which do not show."""
+    rng = np.random.default_rng(0)
+    references = rng.normal(size=(1, 2, 200_000)).astype(np.float32) + 1
+    estimates = 0.7 * references + rng.normal(size=(1, 2, 200_000))
+    tracemalloc.start()
+    found = [
+        si_sdr(references, estimates)[0],
+        si_sdr(references, estimates, zero_mean=True)[0],
+        snr(references, estimates)[0],
+    ]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < references.nbytes
+    s, e = np.float64(references[0]), np.float64(estimates[0])
+    expected = []
+    for a, b in ((s, e), (s - s.mean(1, keepdims=True),) * 2):
+        if b is a:
+            b = e - e.mean(1, keepdims=True)
+        a = a * np.vdot(a, b) / np.vdot(a, a)
+        expected.append(10 * np.log10(np.sum(a**2) / np.sum((a - b) ** 2)))
+    expected.append(10 * np.log10(np.sum(s**2) / np.sum((s - e) ** 2)))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
 
 
 def test_channels_share_a_gain():
