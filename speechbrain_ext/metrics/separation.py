@@ -661,8 +661,10 @@ def _score_files(stats, song, references, estimates, mono):
     for paths in (references, estimates):
         signals = []
         for group in paths:
-            parts = [_read(path, first, rate, mono, shape) for path in group]
-            shape = shape or parts[0].shape
+            parts = []
+            for path in group:
+                parts.append(_read(path, first, rate, mono, shape))
+                shape = parts[0].shape
             signals.append(sum(parts[1:], start=parts[0]))
         sides.append(np.stack(signals))
     try:

@@ -621,6 +621,20 @@ def test_stems_make_an_accompaniment(tmp_path):
     assert stats.fields == ("vocals",)
 
 
+def test_stems_may_differ_a_little_in_length(tmp_path):
+    """Also where they are read first, before what else tells the length."""
+    wav = sources_of(1, 1)[0][0, 0]
+    for name in ("vocals", "drums", "bass", "other"):
+        less = wav[: -RATE // 20] if name == "other" else wav
+        put(tmp_path / "ref" / "song" / f"{name}.wav", less)
+    for name in ("vocals", "accompaniment"):
+        put(tmp_path / "est" / "song" / f"{name}.wav", wav)
+    both = tmp_path / "ref", tmp_path / "est", "si"
+    stats = evaluate_folder(*both, ("accompaniment", "vocals"))[0]
+    other = evaluate_folder(*both, ("vocals", "accompaniment"))[0]
+    np.testing.assert_allclose(stats.values(), other.values()[:, :, ::-1])
+
+
 def test_a_little_more_or_less_is_cut_or_filled(folders):
     name = "song 1_vocals.flac"
     wavs, _ = sources_of(1, 1, 1)
