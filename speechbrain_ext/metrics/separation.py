@@ -268,13 +268,8 @@ class SeparationStats(SongStats):
             raise ConfigError(
                 f"protocol is {protocol!r}: use one of {', '.join(PROTOCOLS)}"
             )
-        sources = tuple(sources)
-        targets = sources if targets is None else tuple(targets)
-        for names in (sources, targets):
-            if not names or len(set(names)) < len(names):
-                raise ConfigError(
-                    f"sources {', '.join(names) or 'none'}: name each once"
-                )
+        sources = _checked_names(sources)
+        targets = sources if targets is None else _checked_names(targets)
         if not set(targets) <= set(sources):
             raise ConfigError(
                 f"targets {', '.join(targets)} are not all among the sources "
@@ -506,6 +501,15 @@ class SeparationStats(SongStats):
         return [f"{song.seconds:.3f}", *scores]
 
 
+def _checked_names(names) -> tuple[str, ...]:
+    """Names of sources, of which there is one or more, each once."""
+    names = tuple(names)
+    if not all(names) or not names or len(set(names)) < len(names):
+        said = ", ".join(name or "''" for name in names) or "none"
+        raise ConfigError(f"sources {said}: name each once")
+    return names
+
+
 def as_json(stats: SeparationStats) -> dict:
     """Averages over songs, for machines.
 
@@ -602,7 +606,7 @@ def evaluate_folder(
                 f"{path}: {'is no' if path.exists() else 'no such'} folder: "
                 "give the folder of the songs"
             )
-    names = None if sources is None else tuple(sources)
+    names = None if sources is None else _checked_names(sources)
     found = [_collect(path, names) for path in sides]
     references, estimates = found
     if not references:

@@ -763,7 +763,9 @@ def test_command_line_options(folders, capsys):
     for option, message in (
         (["--jobs", "0"], "--jobs is 0: use 1 or more"),
         (["--protocol", "v5"], "invalid choice: 'v5'"),
-        (["--sources", "vocals,vocals"], "name each once"),
+        (["--sources", "vocals,vocals"], "vocals, vocals: name each once"),
+        (["--sources", "vocals,"], "sources vocals, '': name each once"),
+        (["--sources", ""], "sources '': name each once"),
     ):
         assert main(["evaluate", "separation", *both, *option]) == 2
         out, err = capsys.readouterr()
