@@ -750,6 +750,11 @@ def _mir1k(folder):
                 f"{path}: has {channels} channels, so it is no clip of MIR-1K, "
                 "and its name tells no source: name it <song>_vocals.wav"
             )
+        if path.stem in songs:
+            raise AudioError(
+                f"{path}: song {path.stem} is there in another format too: "
+                "remove one"
+            )
         songs[path.stem] = {
             source: [path.with_name(f"{path.name}#{channel}")]
             for source, channel in MIR1K_CHANNELS.items()

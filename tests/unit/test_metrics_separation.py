@@ -756,6 +756,10 @@ def test_wrong_folders(folders, tmp_path):
     put(tmp_path / "mono" / "song 1.wav", sources_of(1, 1)[0][0])
     with pytest.raises(AudioError, match="1 channels, so it is no clip of MIR"):
         evaluate_folder(tmp_path / "mono", folders / "est")
+    for suffix in ("wav", "flac"):
+        put(tmp_path / "twice" / f"song 1.{suffix}", sources_of(2, 1)[0][0])
+    with pytest.raises(AudioError, match="song 1 is there in another format"):
+        evaluate_folder(tmp_path / "twice", folders / "est")
 
 
 def test_command_line_options(folders, capsys):
