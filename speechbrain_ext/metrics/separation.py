@@ -21,6 +21,7 @@ left out of the averages.
 
 from __future__ import annotations
 
+import os
 from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
@@ -601,10 +602,11 @@ def evaluate_folder(
     """
     sides = [Path(reference), Path(estimate)]
     for path in sides:
-        if not path.is_dir():
+        if not os.path.isdir(path):
+            known = os.path.lexists(path)
             raise AudioError(
-                f"{path}: {'is no' if path.exists() else 'no such'} folder: "
-                "give the folder of the songs"
+                f"{path}: {'is no' if known else 'no such'} folder: give the "
+                "folder of the songs"
             )
     names = None if sources is None else _checked_names(sources)
     found = [_collect(path, names) for path in sides]
@@ -723,12 +725,11 @@ def _collect(folder, names):
             )
         entry[source] = [path]
 
-    for path in _visible(folder):
-        if path.is_dir():
-            for file in _audio(path):
-                source = known.get(file.stem.lower())
-                if source:
-                    add(path.name, source, file)
+    for path in _visible(folder, Path.is_dir):
+        for file in _audio(path):
+            source = known.get(file.stem.lower())
+            if source:
+                add(path.name, source, file)
     for path in _audio(folder):
         # The longest name that fits, as in song_no_vocals.
         for alias in sorted(known, key=len, reverse=True):
@@ -743,7 +744,7 @@ def _mir1k(folder):
     """Stereo files of MIR-1K: song to source to list of one channel."""
     inner = folder / MIR1K_FOLDER
     songs = {}
-    for path in _audio(inner if inner.is_dir() else folder):
+    for path in _audio(inner if os.path.isdir(inner) else folder):
         channels = audio_info(path).channels
         if channels != 2:
             raise AudioError(
@@ -762,24 +763,25 @@ def _mir1k(folder):
     return songs
 
 
-def _visible(folder):
-    """What is in a folder, sorted, without hidden things."""
+def _visible(folder, wanted):
+    """Things of one kind in a folder, sorted, without hidden ones."""
     try:
-        entries = sorted(folder.iterdir())
+        return [
+            entry
+            for entry in sorted(folder.iterdir())
+            if not entry.name.startswith(".") and wanted(entry)
+        ]
     except OSError as error:
+        # It may be listed, but what is in it may not be looked at.
         raise AudioError(
             f"{folder}: cannot be read: {error.strerror}"
         ) from None
-    return [entry for entry in entries if not entry.name.startswith(".")]
 
 
 def _audio(folder):
     """Audio files of a folder."""
-    return [
-        path
-        for path in _visible(folder)
-        if path.is_file() and path.suffix.lower() in AUDIO_SUFFIXES
-    ]
+    files = _visible(folder, Path.is_file)
+    return [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
 
 
 def _add_stems(entry):

@@ -760,6 +760,18 @@ def test_wrong_folders(folders, tmp_path):
         put(tmp_path / "twice" / f"song 1.{suffix}", sources_of(2, 1)[0][0])
     with pytest.raises(AudioError, match="song 1 is there in another format"):
         evaluate_folder(tmp_path / "twice", folders / "est")
+    with pytest.raises(AudioError, match="xxx: no such folder"):
+        evaluate_folder(folders / "ref", tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("place", ["est", "ref/song 1"])
+def test_folders_that_may_not_be_read(folders, lock, place, listed):
+    lock(folders / place, listed)
+    with pytest.raises(AudioError, match=f"{place}: cannot be read: Permis"):
+        evaluate_folder(folders / "ref", folders / "est")
+
+
 
 
 def test_command_line_options(folders, capsys):
