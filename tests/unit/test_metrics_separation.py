@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import tracemalloc
 import warnings
 
@@ -770,6 +771,22 @@ def test_folders_that_may_not_be_read(folders, lock, place, listed):
     lock(folders / place, listed)
     with pytest.raises(AudioError, match=f"{place}: cannot be read: Permis"):
         evaluate_folder(folders / "ref", folders / "est")
+
+
+def test_names_in_another_encoding(folders, capsys):
+    for side in ("ref", "est"):
+        for name, wav in zip(
+            (b"vocals", b"accompaniment"), sources_of(1, 1)[0], strict=True
+        ):
+            put(folders / "plain.wav", wav)
+            path = os.fsencode(folders / side) + b"/caf\xe9_" + name + b".wav"
+            os.replace(folders / "plain.wav", path)
+    both = [str(folders / "ref"), str(folders / "est")]
+    command = ["evaluate", "separation", *both, "--protocol", "si"]
+    assert main([*command, "--csv", str(folders / "scores.csv")]) == 0
+    with (folders / "scores.csv").open(encoding="utf-8") as file:
+        songs = [row["song_id"] for row in csv.DictReader(file)]
+    assert songs == ["caf\\udce9", "song 1", "song 2"]
 
 
 
