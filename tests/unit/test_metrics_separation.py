@@ -789,6 +789,19 @@ def test_names_in_another_encoding(folders, capsys):
     assert songs == ["caf\\udce9", "song 1", "song 2"]
 
 
+def test_a_table_that_cannot_be_written_is_refused_before_the_work(
+    folders, capsys
+):
+    # Nothing there can be scored.
+    command = ["evaluate", "separation", str(folders), str(folders)]
+    for name, message in (
+        ("none/scores.csv", "none does not exist: create it first"),
+        ("est", "est: is a folder: give the name of a file"),
+    ):
+        options = ["--csv", str(folders / name), "--force"]
+        assert main([*command, *options]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and message in err and err.count("\n") == 1
 
 
 def test_command_line_options(folders, capsys):
