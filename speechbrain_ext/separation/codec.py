@@ -24,6 +24,10 @@ class STFT(nn.Module):
     silence. A signal of any length comes back from its own spectrum to rounding
     error.
 
+    With less overlap than three quarters the last samples may lie at the very
+    end of the last window alone, where a mask's effect would be divided by next
+    to nothing: then there is one frame more, whose centre is after the end.
+
     Arguments
     ---------
     n_fft : int
@@ -88,9 +92,13 @@ class STFT(nn.Module):
         Returns
         -------
         torch.Tensor (..., frames, bins), complex
-            1 + samples // hop_length frames, n_fft // 2 + 1 bins.
+            1 + samples // hop_length frames, or one more if the hop is above
+            a quarter of the window; n_fft // 2 + 1 bins.
         """
         flat = wavs.reshape(-1, wavs.shape[-1])
+        hop_length = self.settings["hop_length"]
+        if 4 * hop_length > self.settings["win_length"]:
+            flat = nn.functional.pad(flat, (0, hop_length))
         spec = torch.stft(
             flat,
             **self.settings,
