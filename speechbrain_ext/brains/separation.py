@@ -173,6 +173,7 @@ class SeparationBrain(RecipeBrain):
                 wav.T,
                 self.separator.sample_rate,
                 overwrite=True,
+                subtype="FLOAT",
             )
 
     # ---- optimisation ---------------------------------------------------
