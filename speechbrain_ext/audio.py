@@ -32,7 +32,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from speechbrain_ext.errors import AudioError
+from speechbrain_ext.errors import AudioError, OutputError
 from speechbrain_ext.files import atomic_path
 
 SAMPLE_RATE = 16000
@@ -88,6 +88,8 @@ class AudioInfo:
         Exact number of samples per channel; None where only decoding the
         file would tell (MP3 and whatever PyAV reads). Then `duration` is
         what the header says, or a guess.
+    subtype : str or None
+        Sample format as libsndfile calls it; None for what PyAV reads.
     """
 
     path: Path
@@ -95,6 +97,7 @@ class AudioInfo:
     channels: int
     duration: float | None
     n_samples: int | None
+    subtype: str | None = None
 
 
 def seconds_to_samples(seconds, sample_rate) -> int:
@@ -180,6 +183,7 @@ def _info(source):
         source.channels,
         source.duration,
         source.n_samples,
+        source.subtype,
     )
 
 
@@ -370,6 +374,79 @@ def resample(wav, from_rate, to_rate) -> np.ndarray:
     return soxr.resample(wav, from_rate, to_rate)
 
 
+def resample_stream(blocks, from_rate, to_rate, channels) -> Iterator:
+    """Convert the sample rate of a stream, in bounded memory.
+
+    Arguments
+    ---------
+    blocks : iterable of np.ndarray (samples,) or (samples, channels), float32
+        The signal in pieces of any length.
+    from_rate, to_rate : int
+        Rates in hertz.
+    channels : int
+        1 for blocks without that axis.
+
+    Yields
+    ------
+    np.ndarray, float32
+        Joined, they equal `resample` of the joined blocks to
+        `SLICE_TOLERANCE`.
+
+    Example
+    -------
+    >>> blocks = np.split(np.zeros(44100, np.float32), 3)
+    >>> sum(map(len, resample_stream(blocks, 44100, 16000, 1)))
+    16000
+    """
+    if from_rate == to_rate:
+        yield from blocks
+        return
+    stream = soxr.ResampleStream(from_rate, to_rate, channels, dtype="float32")
+    held = None
+    for block in blocks:
+        if held is not None:
+            yield stream.resample_chunk(held)
+        held = np.ascontiguousarray(block)
+    if held is not None:
+        yield stream.resample_chunk(held, last=True)
+
+
+def as_signal(wav) -> np.ndarray:
+    """Check a signal in memory.
+
+    Arguments
+    ---------
+    wav : np.ndarray or torch.Tensor (samples,) or (samples, channels)
+        Full scale = 1.
+
+    Returns
+    -------
+    np.ndarray, float32
+        Of the same shape.
+
+    Raises
+    ------
+    AudioError
+        If the signal is empty, not finite or has another shape.
+
+    Example
+    -------
+    >>> as_signal([0, 1]).dtype
+    dtype('float32')
+    """
+    if hasattr(wav, "detach"):  # a tensor
+        wav = wav.detach().cpu().numpy()
+    wav = np.asarray(wav, dtype=np.float32)
+    if wav.ndim not in (1, 2) or not wav.size:
+        raise AudioError(
+            f"the signal has shape {wav.shape}: expected (samples,) or "
+            "(samples, channels) with at least one sample"
+        )
+    if not np.isfinite(wav).all():
+        raise AudioError("the signal has samples that are not finite")
+    return wav
+
+
 def level_db(wav) -> float:
     """Root-mean-square level.
 
@@ -463,6 +540,278 @@ def write_audio(path, wav, sample_rate, overwrite=False, subtype=None) -> Path:
                 f"{path}: cannot be written: {error.error_string}"
             ) from None
     return path
+
+
+def kept_subtype(suffix, subtype) -> str | None:
+    """Sample format that keeps what a recording has, in another file.
+
+    Arguments
+    ---------
+    suffix : {".wav", ".flac", ".mp3"}
+        Of the new file.
+    subtype : str or None
+        Of the recording (`AudioInfo.subtype`).
+
+    Returns
+    -------
+    str or None
+        At least 16 bits; None for MP3, which has no choice.
+
+    Example
+    -------
+    >>> kept_subtype(".wav", "FLOAT"), kept_subtype(".flac", "FLOAT")
+    ('FLOAT', 'PCM_24')
+    >>> kept_subtype(".wav", "VORBIS")
+    'PCM_16'
+    """
+    if suffix == ".mp3":
+        return None
+    kept = {"PCM_24": "PCM_24", "PCM_32": "PCM_32", "FLOAT": "FLOAT"}
+    kept["DOUBLE"] = "FLOAT"  # nothing here computes more digits
+    found = kept.get(subtype, "PCM_16")
+    if suffix == ".flac" and found != "PCM_16":
+        return "PCM_24"
+    return found
+
+
+class AudioWriter:
+    """Writes a file block by block: WAV, FLAC or MP3.
+
+    WAV in integers turns into WAV in floats as soon as a sample lies beyond
+    full scale; FLAC, which has no floats, is clipped there, and `clipped`
+    counts the samples. MP3 holds whatever there is.
+
+    Arguments
+    ---------
+    path : str or Path
+        A file that may be replaced, as `files.atomic_path` gives it; its
+        suffix chooses the format.
+    sample_rate : int
+        Samples per second.
+    channels : int
+        Number of channels.
+    subtype : str, optional
+        Sample format as libsndfile calls it. Default: PCM_16.
+    seconds : float, optional
+        Length to be expected: beyond 4 GB a WAV file needs another header
+        (RF64).
+    name : str or Path, optional
+        What error messages call the file. Default: the path.
+
+    Raises
+    ------
+    AudioError
+        If the format cannot hold the channels or the rate.
+    OutputError
+        If the file cannot be written.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.wav"
+    >>> with AudioWriter(path, 8000, 1) as writer:
+    ...     writer.write(np.full((800, 1), 0.5))
+    ...     writer.write(np.full((800, 1), 1.5))
+    >>> writer.peak, audio_info(path).subtype
+    (1.5, 'FLOAT')
+    """
+
+    SUFFIXES = (".wav", ".flac", ".mp3")
+    MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+
+    def __init__(
+        self,
+        path,
+        sample_rate,
+        channels,
+        subtype=None,
+        seconds=None,
+        name=None,
+    ):
+        self.path, self.name = Path(path), path if name is None else name
+        self.rate, self.channels = int(sample_rate), channels
+        self.peak, self.clipped = 0.0, 0
+        self.subtype = subtype or "PCM_16"
+        self.seconds = seconds
+        suffix = self.path.suffix.lower()
+        self.check(suffix, self.rate, channels, self.name)
+        self.mp3 = suffix == ".mp3"
+        self.file = self._open_mp3() if self.mp3 else self._open()
+
+    @classmethod
+    def check(cls, suffix, sample_rate, channels, name) -> None:
+        """Refuse what a format cannot hold.
+
+        Arguments
+        ---------
+        suffix : str
+            Such as ".wav".
+        sample_rate, channels : int
+            Of the signal.
+        name : str or Path
+            What the message calls the file.
+
+        Raises
+        ------
+        AudioError
+            If it cannot.
+        """
+        if suffix not in cls.SUFFIXES:
+            raise AudioError(
+                f"{name}: cannot write a '{suffix}' file: use "
+                f"{', '.join(cls.SUFFIXES)}"
+            )
+        if suffix == ".mp3" and channels > 2:
+            raise AudioError(
+                f"{name}: MP3 holds 2 channels and not {channels}: use wav or "
+                "flac"
+            )
+        if suffix == ".mp3" and sample_rate not in cls.MP3_RATES:
+            raise AudioError(
+                f"{name}: MP3 knows no rate of {sample_rate} Hz but "
+                f"{', '.join(map(str, cls.MP3_RATES))}: use wav or flac"
+            )
+        if suffix == ".flac" and (channels > 8 or sample_rate > 655350):
+            raise AudioError(
+                f"{name}: FLAC holds at most 8 channels and 655350 Hz, and "
+                f"not {channels} and {sample_rate} Hz: use wav"
+            )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close(abandon=error[0] is not None)
+
+    def write(self, block) -> None:
+        """Write the next samples.
+
+        Arguments
+        ---------
+        block : np.ndarray (samples, channels)
+            Full scale = 1.
+        """
+        if not len(block):
+            return
+        peak = float(np.abs(block).max())
+        self.peak = max(self.peak, peak)
+        if self.mp3:
+            self._encode_mp3(block)
+            return
+        if peak > 1 and self.subtype != "FLOAT":
+            if self.path.suffix.lower() == ".wav":
+                self._turn_to_floats()
+            else:
+                self.clipped += int((np.abs(block) > 1).sum())
+        with self._complaints():
+            self.file.write(block)
+
+    def close(self, abandon=False) -> None:
+        """Finish the file.
+
+        Arguments
+        ---------
+        abandon : bool
+            Whether it is not needed any more. Default: False.
+        """
+        if self.mp3:
+            import av
+
+            try:
+                if not abandon:
+                    self._encode_mp3(self.rest, last=True)
+                self.file.close()
+            except (av.FFmpegError, OSError) as error:
+                if not abandon:
+                    raise self._failed(error) from None
+            return
+        with self._complaints():
+            self.file.close()
+
+    def _open(self):
+        kind = self.path.suffix[1:].upper()
+        width = {"PCM_16": 2, "PCM_24": 3}.get(self.subtype, 4)
+        size = width * self.channels * self.rate * (self.seconds or 0)
+        if kind == "WAV" and size > 2**32 - 2**24:
+            kind = "RF64"
+        with self._complaints():
+            return soundfile.SoundFile(
+                os.fsencode(self.path),
+                "w",
+                self.rate,
+                self.channels,
+                self.subtype,
+                format=kind,
+            )
+
+    @contextmanager
+    def _complaints(self):
+        try:
+            yield
+        except soundfile.LibsndfileError as error:
+            raise self._failed(error.error_string) from None
+
+    def _failed(self, error):
+        reason = " ".join(str(error).split())
+        return OutputError(f"{self.name}: cannot be written: {reason}")
+
+    def _turn_to_floats(self):
+        """Go on in floats; what has been written keeps its value."""
+        self.close()
+        old = self.path.with_name(self.path.name + ".integers")
+        self.path.rename(old)
+        try:
+            self.subtype = "FLOAT"
+            self.file = self._open()
+            with soundfile.SoundFile(os.fsencode(old)) as before:
+                for block in before.blocks(
+                    _BLOCK, dtype="float32", always_2d=True
+                ):
+                    self.file.write(block)
+        finally:
+            old.unlink()
+
+    def _open_mp3(self):
+        import av
+
+        self.rest, self.position = np.zeros((0, self.channels), np.float32), 0
+        self.layout = "mono" if self.channels == 1 else "stereo"
+        container = av.open(f"file:{self.path}", "w", "mp3")
+        self.stream = container.add_stream(
+            "libmp3lame", rate=self.rate, layout=self.layout
+        )
+        # What the rates of MPEG-2.5, MPEG-2 and MPEG-1 allow.
+        per_channel = 32000 if self.rate < 16000 else 80000
+        if self.rate >= 32000:
+            per_channel = 128000
+        self.stream.bit_rate = per_channel * self.channels
+        self.stream.codec_context.open(strict=False)
+        return container
+
+    def _encode_mp3(self, block, last=False):
+        import av
+
+        size = self.stream.codec_context.frame_size
+        if last:
+            whole, rest = block, block[:0]
+        else:
+            joined = np.concatenate([self.rest, block])
+            count = len(joined) // size * size
+            whole, rest = joined[:count], joined[count:].copy()
+        try:
+            for at in range(0, len(whole), size):
+                piece = np.ascontiguousarray(
+                    whole[at : at + size].T, dtype=np.float32
+                )
+                frame = av.AudioFrame.from_ndarray(piece, "fltp", self.layout)
+                frame.sample_rate, frame.pts = self.rate, self.position
+                frame.time_base = Fraction(1, self.rate)
+                self.position += piece.shape[1]
+                self.file.mux(self.stream.encode(frame))
+            if last:
+                self.file.mux(self.stream.encode(None))
+        except av.FFmpegError as error:
+            raise self._failed(error) from None
+        self.rest = rest
 
 
 def write_tracks(
@@ -606,22 +955,8 @@ def _finite(source, begin, end, mono):
 def _resampled(source, rate, mono):
     """All blocks of a source at another rate."""
     blocks = _finite(source, 0, None, mono)
-    if rate == source.sample_rate:
-        yield from blocks
-        return
-    stream = soxr.ResampleStream(
-        source.sample_rate,
-        rate,
-        1 if mono else source.channels,
-        dtype="float32",
-    )
-    held = None
-    for block in blocks:
-        if held is not None:
-            yield stream.resample_chunk(held)
-        held = np.ascontiguousarray(block)
-    if held is not None:
-        yield stream.resample_chunk(held, last=True)
+    channels = 1 if mono else source.channels
+    yield from resample_stream(blocks, source.sample_rate, rate, channels)
 
 
 # --- Sources: a file, opened, at its own rate -----------------------------
@@ -683,6 +1018,7 @@ class _Channel:
         self.path, self.source, self.channel = path, source, channel
         self.sample_rate = source.sample_rate
         self.n_samples, self.duration = source.n_samples, source.duration
+        self.subtype = source.subtype
 
     def blocks(self, begin, end):
         """Samples [begin, end) as float32 blocks (samples, 1)."""
@@ -699,6 +1035,7 @@ class _SoundFileSource:
         self.path, self.handle = path, handle
         self.sample_rate = handle.samplerate
         self.channels = handle.channels
+        self.subtype = handle.subtype
         # libsndfile reports a huge count where the header does not tell, and
         # guesses from the file's size for some MP3 files.
         known = 0 <= handle.frames < 1 << 48
@@ -748,6 +1085,7 @@ class _AvSource:
     """A file whose sound ffmpeg decodes, each time from its start."""
 
     n_samples = None
+    subtype = None
 
     def __init__(self, path, track):
         self.path, self.handle = path, nullcontext()

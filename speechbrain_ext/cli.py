@@ -1,4 +1,6 @@
-"""The command line: `singbrain transcribe | export | evaluate | prepare`.
+"""The command line of SingBrain.
+
+`singbrain transcribe | separate | export | evaluate | prepare`.
 
 Exit codes: 0 all went well, 2 something the user can mend (one line on stderr
 says what), 130 stopped with Ctrl-C.
@@ -24,9 +26,9 @@ from speechbrain_ext import __version__
 from speechbrain_ext.errors import (
     AudioError,
     ConfigError,
-    DependencyError,
     OutputError,
     SingBrainError,
+    optional_library,
 )
 
 # Work on less audio than this is over before a progress bar helps.
@@ -54,6 +56,20 @@ examples:
       a model that gives the fundamental frequency)
   singbrain transcribe -o notes -- -1.wav
       names that begin with a dash come last, after two dashes
+"""
+
+_SEPARATE = """\
+examples:
+  singbrain separate song.mp3
+      writes song_vocals.wav and song_accompaniment.wav into the current folder
+  singbrain separate songs/ -o stems --format flac,mp3
+      writes stems/<song>_vocals.flac and so on for every song; folders inside
+      songs/ are searched with --recursive and mirrored in stems/
+  singbrain separate song.wav --stems vocals --plot
+      writes the voice alone, and song_separation.png
+  singbrain separate song.wav --model demucs:htdemucs --stems drums,bass
+      with a model of the package demucs, if that is installed
+Stems have the rate, channels, length and level of the song and add up to it.
 """
 
 _EVALUATE = """\
@@ -188,7 +204,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser():
     parser = _Parser(
         prog="singbrain",
-        description="From singing to notes.",
+        description="From songs to voices, from singing to notes.",
         epilog="`singbrain COMMAND -h` explains a command.",
     )
     parser.add_argument(
@@ -216,6 +232,15 @@ def _parser():
             _transcribe,
             "turn recordings of a singing voice into notes",
             _TRANSCRIBE,
+        )
+    )
+    _add_separate(
+        command(
+            commands,
+            "separate",
+            _separate,
+            "split songs into voice and accompaniment",
+            _SEPARATE,
         )
     )
     _add_export(
@@ -416,12 +441,7 @@ class _Job(NamedTuple):
 
 
 def _transcribe(options):
-    try:
-        inputs = _inputs(options.audio, options.recursive)
-    except OSError as error:
-        raise AudioError(
-            f"{error.filename}: cannot be read: {error.strerror}"
-        ) from None
+    inputs = _inputs(options.audio, options.recursive)
     jobs = _plan(
         inputs, options.output, options.format, options.plot, options.f0
     )
@@ -447,16 +467,21 @@ def _transcribe(options):
         for name, wanted in (("--f0", options.f0), ("--bends", options.bends)):
             if wanted:
                 transcriber.require_f0(name)
-        failures = []
-        with _progress(jobs, options.quiet) as bar:
-            for job in jobs:
-                try:
-                    line = _transcribe_one(job, transcriber, options, bar)
-                except SingBrainError as error:
-                    failures.append(error)
-                    continue
-                if not options.quiet:
-                    bar.write(line)
+        _work(jobs, _transcribe_one, transcriber, options)
+
+
+def _work(jobs, work, model, options):
+    """Do the jobs one after the other; complain about those that failed."""
+    failures = []
+    with _progress(jobs, options.quiet) as bar:
+        for job in jobs:
+            try:
+                line = work(job, model, options, bar)
+            except SingBrainError as error:
+                failures.append(error)
+                continue
+            if not options.quiet:
+                bar.write(line)
     if failures:
         for failure in failures:
             _complain(failure)
@@ -601,6 +626,15 @@ def _inputs(arguments, recursive):
     Returns a dictionary from file to the path of its outputs, relative to the
     output folder and without suffix.
     """
+    try:
+        return _search(arguments, recursive)
+    except OSError as error:
+        raise AudioError(
+            f"{error.filename}: cannot be read: {error.strerror}"
+        ) from None
+
+
+def _search(arguments, recursive):
     from speechbrain_ext.audio import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 
     media = {*AUDIO_SUFFIXES, *VIDEO_SUFFIXES}
@@ -710,6 +744,18 @@ def _plan(inputs, output, format, plot, f0):
                 for name in names or DEFAULT_FORMATS
             }
             jobs.append(_job(audio, notes, base, plot, f0))
+    _check_names(jobs)
+    for job in jobs:
+        if len(set(job.outputs)) < len(job.outputs):
+            raise OutputError(
+                f"{job.audio}: two of the formats {', '.join(job.notes)} "
+                "share a suffix: write them one at a time"
+            )
+    return jobs
+
+
+def _check_names(jobs):
+    """Refuse two recordings that would write one file."""
     taken = {}
     for job in jobs:
         for path in job.outputs:
@@ -720,12 +766,6 @@ def _plan(inputs, output, format, plot, f0):
                     f"{other} and {job.audio} would both write {path}: rename "
                     "one or give them different output folders"
                 )
-        if len(set(job.outputs)) < len(job.outputs):
-            raise OutputError(
-                f"{job.audio}: two of the formats {', '.join(job.notes)} "
-                "share a suffix: write them one at a time"
-            )
-    return jobs
 
 
 def _job(audio, notes, stem, plot, f0):
@@ -771,12 +811,12 @@ def _check_formats(job, options):
             more = _writer_options(name, note, options)
             write_notes(note, Path(folder) / path.name, name, **more)
     if job.plot:
-        try:
-            import matplotlib  # noqa: F401 (only whether it is there)
-        except ImportError:
-            raise DependencyError(
-                "--plot needs matplotlib: pip install matplotlib"
-            ) from None
+        _check_plot()
+
+
+def _check_plot():
+    """Find a missing library before the work."""
+    optional_library("matplotlib", "matplotlib", what="--plot")
 
 
 @contextlib.contextmanager
@@ -834,6 +874,12 @@ class _Progress:
             # Nobody listens any more, but the files are still wanted.
             _mute()
 
+    def warn(self, line):
+        """Print a warning beside the bar."""
+        if self.bar is not None:
+            self.bar.clear()
+        print(f"singbrain: warning: {line}", file=sys.stderr)
+
 
 @contextlib.contextmanager
 def _progress(jobs, quiet):
@@ -864,6 +910,198 @@ def _progress(jobs, quiet):
         file=sys.stderr,
     ) as bar:
         yield _Progress(bar)
+
+
+# --- separate --------------------------------------------------------------
+
+
+def _add_separate(parser):
+    add = parser.add_argument
+    add(
+        "audio",
+        nargs="+",
+        metavar="AUDIO",
+        help="audio or video file, folder of such files, or glob pattern",
+    )
+    add(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="folder to write into, made if missing (default: the current "
+        "folder)",
+    )
+    add(
+        "--stems",
+        metavar="NAMES",
+        help="what to write, separated by commas (default: vocals,"
+        "accompaniment)",
+    )
+    add(
+        "--mixture",
+        action="store_true",
+        help="also write the mean of the channels (<song>_mixture)",
+    )
+    add(
+        "--format",
+        default="wav",
+        metavar="NAMES",
+        help="wav, flac, mp3 or several of them (default: wav)",
+    )
+    add(
+        "--plot",
+        action="store_true",
+        help="also draw the spectra and masks (<song>_separation.png)",
+    )
+    add(
+        "--recursive",
+        action="store_true",
+        help="search folders inside folders too",
+    )
+    add("--force", action="store_true", help="replace existing outputs")
+    add("--quiet", action="store_true", help="print nothing but errors")
+    group = parser.add_argument_group("model")
+    add = group.add_argument
+    add(
+        "--model",
+        metavar="DIR",
+        help="model folder, name of a shipped model, or demucs:<name> "
+        "(default: the shipped separator)",
+    )
+    add(
+        "--device",
+        default="cpu",
+        help="where to compute: cpu, cuda, cuda:1, mps (default: cpu)",
+    )
+
+
+class _SeparationJob(NamedTuple):
+    """One song, the files to write for it with their stems, and a picture."""
+
+    audio: Path
+    stems: dict[Path, str]
+    plot: Path | None
+
+    @property
+    def outputs(self):
+        return [*self.stems, *([self.plot] if self.plot else [])]
+
+
+def _separate(options):
+    from speechbrain_ext.inference.separator import VoiceSeparator
+
+    formats = _listed(options.format, "--format")
+    stems = None
+    if options.stems is not None:
+        stems = _listed(options.stems, "--stems")
+    inputs = _inputs(options.audio, options.recursive)
+    if options.plot:
+        _check_plot()
+    separator = VoiceSeparator.from_hparams(
+        options.model, device=options.device
+    )
+    stems = separator.checked_stems(stems)
+    if options.mixture:
+        stems = separator.checked_stems([*stems, "mixture"])
+    jobs = _plan_separation(inputs, options, stems, formats)
+    _check_names(jobs)
+    _check_outputs(jobs, options.force)
+    with _folders(jobs):
+        _work(jobs, _separate_one, separator, options)
+
+
+def _listed(text, option):
+    """Names separated by commas."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ConfigError(f"{option} '{text}': a name is missing")
+    return list(dict.fromkeys(names))
+
+
+def _plan_separation(inputs, options, stems, formats):
+    """Decide what is written where; nothing is touched yet."""
+    from speechbrain_ext.audio import AudioWriter
+
+    for name in formats:
+        if f".{name}" not in AudioWriter.SUFFIXES:
+            raise ConfigError(
+                f"unknown audio format '{name}': use wav, flac or mp3"
+            )
+    if options.output == "":
+        raise OutputError("the name after -o is empty: use . for this folder")
+    target = Path(options.output or "")
+    if target.suffix.lower() in AudioWriter.SUFFIXES and not target.is_dir():
+        raise OutputError(
+            f"{target}: is named like a file, but there is one for each stem: "
+            "name a folder"
+        )
+    jobs = []
+    for audio, stem in inputs.items():
+        base = target / stem
+        files = {
+            base.with_name(f"{base.name}_{name}.{suffix}"): name
+            for name in stems
+            for suffix in formats
+        }
+        picture = base.with_name(f"{base.name}_separation.png")
+        jobs.append(
+            _SeparationJob(audio, files, picture if options.plot else None)
+        )
+    return _without_results(jobs, options)
+
+
+def _without_results(jobs, options):
+    """Leave out what an earlier run wrote into the folder of the songs."""
+    written = {
+        os.path.realpath(path): job.audio for job in jobs for path in job.stems
+    }
+    named = {os.path.realpath(argument) for argument in options.audio}
+    kept = []
+    for job in jobs:
+        song = written.get(os.path.realpath(job.audio))
+        if song is None:
+            kept.append(job)
+        elif os.path.realpath(job.audio) in named:
+            raise OutputError(
+                f"{job.audio}: is to be read, and to be written as a stem of "
+                f"{song}: choose another folder with -o"
+            )
+    return kept
+
+
+def _separate_one(job, separator, options, bar):
+    """Separate a song, write its files, and tell about it."""
+    bar.start(job.audio)
+    sketches, listen = {}, None
+    if job.plot:
+        from speechbrain_ext.report.spectrogram import Sketch
+
+        def listen(sample_rate, parts):
+            for name, wav in parts.items():
+                if name not in sketches:
+                    sketches[name] = Sketch(sample_rate)
+                sketches[name].listen(wav.mean(axis=1))
+
+    done = separator.separate_file(
+        job.audio, job.stems, options.force, bar.progress, listen
+    )
+    if job.plot:
+        from speechbrain_ext.report.plots import separation_figure
+
+        separation_figure(
+            sketches.pop("mixture"),
+            sketches,
+            job.plot,
+            title=job.audio.name,
+            overwrite=options.force,
+        )
+    for warning in done.warnings:
+        bar.warn(warning)
+    where = ", ".join(str(path) for path in job.outputs)
+    channels = f"{done.channels} channel{'s' if done.channels > 1 else ''}"
+    return (
+        f"{job.audio.name}: {done.seconds:.1f} s, {done.sample_rate} Hz, "
+        f"{channels} -> {where}"
+    )
 
 
 # --- export ----------------------------------------------------------------

@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -110,6 +110,46 @@ first
 
 class _Checked(Exception):
     """The file could be written."""
+
+
+@contextmanager
+def atomic_paths(paths, overwrite: bool = False) -> Iterator[list[Path]]:
+    """Give temporary files that become `paths` together, or none of them.
+
+    Arguments
+    ---------
+    paths : sequence of str or Path
+        Different files to write, each as in `atomic_path`.
+    overwrite : bool
+        Whether existing files may be replaced (default False).
+
+    Yields
+    ------
+    list of Path
+        Temporary files in the order of `paths`. Only when the block has
+        succeeded, and none of the names has been taken meanwhile, does the
+        first of them get its name.
+
+    Raises
+    ------
+    OutputError
+        As `atomic_path`, for any of them.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> names = [folder / "vocals.txt", folder / "rest.txt"]
+    >>> with atomic_paths(names) as (vocals, rest):
+    ...     _ = vocals.write_text("la"), rest.write_text("boom")
+    >>> sorted(file.name for file in folder.iterdir())
+    ['rest.txt', 'vocals.txt']
+    """
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(atomic_path(path, overwrite)) for path in paths
+        ]
+        for path in paths:
+            _check_target(Path(path), overwrite)
 
 
 @contextmanager

@@ -26,6 +26,9 @@ from speechbrain_ext.metrics.bss_eval import si_sdr
 from speechbrain_ext.metrics.separation import SeparationStats
 from speechbrain_ext.separation.dataset import separation_dataset
 
+# Longer songs are tested piece by piece, s.
+WHOLE_S = 30.0
+
 
 class SeparationObjective(nn.Module):
     """A separator together with its loss, as one module.
@@ -76,6 +79,7 @@ class SeparationBrain(RecipeBrain):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        self.test_rate = None
         self.average = AveragedModel(
             unwrap(self.modules.objective).separator,
             multi_avg_fn=get_ema_multi_avg_fn(self.hparams.average_decay),
@@ -114,7 +118,45 @@ class SeparationBrain(RecipeBrain):
         if stage == sb.Stage.VALID:
             loss = unwrap(self.modules.objective).loss
             terms = loss(separator, mixture, sources, epoch)
-        return terms, separator(mixture)
+            return terms, separator(mixture)
+        return terms, self.separate(mixture)
+
+    def separate(self, mixture):
+        """Separate tested songs, long ones in bounded memory.
+
+        As `VoiceSeparator` does it, also where the songs have another sample
+        rate than the separator.
+
+        Arguments
+        ---------
+        mixture : torch.Tensor (batch, channels, samples)
+            At the rate of the test.
+
+        Returns
+        -------
+        torch.Tensor (batch, sources, channels, samples)
+        """
+        rate = self.test_rate
+        if (
+            rate == self.separator.sample_rate
+            and mixture.shape[-1] <= WHOLE_S * rate
+        ):
+            return self.separator(mixture)
+        from speechbrain_ext.inference.transfer import estimate_sources
+
+        size = round(WHOLE_S * rate)
+        estimates = []
+        for song in mixture:
+            blocks = (
+                np.ascontiguousarray(part.T.cpu().numpy())
+                for part in song.split(size, dim=1)
+            )
+            parts = estimate_sources(
+                self.separator, blocks, rate, device=self.device
+            )
+            whole = np.concatenate([part for _, part in parts])
+            estimates.append(torch.from_numpy(whole.transpose(1, 2, 0)))
+        return torch.stack(estimates)
 
     def compute_objectives(self, predictions, batch, stage):
         """Loss of a batch; in evaluation also scores the estimates.
@@ -152,7 +194,7 @@ class SeparationBrain(RecipeBrain):
                 song_id,
                 sources,
                 estimates[k],
-                self.separator.sample_rate,
+                self.test_rate,
                 batch.singer[k] or None,
             )
             self.on_estimate(song_id, estimates[k])
@@ -171,7 +213,7 @@ class SeparationBrain(RecipeBrain):
             write_audio(
                 self.estimates_folder / f"{song_id}_{name}.wav",
                 wav.T,
-                self.separator.sample_rate,
+                self.test_rate,
                 overwrite=True,
                 subtype="FLOAT",
             )
@@ -254,7 +296,15 @@ class SeparationBrain(RecipeBrain):
 
     # ---- results --------------------------------------------------------
 
-    def test(self, name, dataset, folder, loader_kwargs, keep=False):
+    def test(
+        self,
+        name,
+        dataset,
+        folder,
+        loader_kwargs,
+        keep=False,
+        sample_rate=None,
+    ):
         """Evaluate the best checkpoint on a test set and write the results.
 
         Arguments
@@ -269,6 +319,8 @@ class SeparationBrain(RecipeBrain):
             For the data loader.
         keep : bool
             Whether the estimates are written, to `estimates/`. Default: False.
+        sample_rate : int, optional
+            Of the songs, hertz. Default: that of the separator.
 
         Returns
         -------
@@ -277,6 +329,7 @@ class SeparationBrain(RecipeBrain):
         """
         folder = Path(folder) / name
         folder.mkdir(parents=True, exist_ok=True)
+        self.test_rate = sample_rate or self.separator.sample_rate
         self.estimates_folder = folder / "estimates" if keep else None
         if keep:
             self.estimates_folder.mkdir(exist_ok=True)
@@ -325,7 +378,7 @@ class SeparationBrain(RecipeBrain):
         )
 
 
-def run_separation(hparams, run_opts, train, valid, tests):
+def run_separation(hparams, run_opts, train, valid, tests, test_rate=None):
     """Train, test and export a separator: what its recipes share.
 
     Arguments
@@ -338,6 +391,9 @@ def run_separation(hparams, run_opts, train, valid, tests):
         Manifest rows.
     tests : dict of str to list of dict
         Manifest rows by test set.
+    test_rate : int, optional
+        Sample rate at which test sets are separated and scored, hertz. Default:
+        that of the separator.
 
     Returns
     -------
@@ -400,11 +456,14 @@ def run_separation(hparams, run_opts, train, valid, tests):
         name: brain.test(
             name,
             separation_dataset(
-                rows, ratio_db=hparams["test_ratio_db"], **shared
+                rows,
+                ratio_db=hparams["test_ratio_db"],
+                **{**shared, "sample_rate": test_rate or separator.sample_rate},
             ),
             output / "results",
             hparams["test_loader"],
             hparams["keep_estimates"],
+            test_rate,
         )
         for name, rows in tests.items()
     }

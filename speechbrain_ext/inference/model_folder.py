@@ -45,14 +45,14 @@ ALLOWED_CLASSES = frozenset(
         "speechbrain_ext.heads.NoteHead",
         "speechbrain_ext.frames.NoteDecoder",
         "speechbrain_ext.separation.convolutional.PatchNetwork",
+        "speechbrain_ext.separation.convolutional.SlidingPatches",
         "speechbrain_ext.separation.recurrent.RecurrentNetwork",
+        "speechbrain_ext.separation.roformer.BandSplitRoFormer",
+        "speechbrain_ext.separation.separator.AngleSeparator",
         "speechbrain_ext.separation.separator.MaskSeparator",
         "speechbrain_ext.separation.unet.UNet",
     }
 )
-
-# The model used when none is named.
-DEFAULT_MODEL = "transcriber"
 
 # Arguments that could make a class or its library fetch or run something.
 _FOREIGN = frozenset(
@@ -72,14 +72,17 @@ _FOREIGN = frozenset(
 _PLAIN = "tag:yaml.org,2002:"
 
 
-def find_model(source=None) -> Path:
+def find_model(source=None, kind="transcriber") -> Path:
     """Folder of a model.
 
     Arguments
     ---------
     source : str or Path, optional
         A model folder, or the name of one that ships with the package.
-        Default: the shipped transcriber.
+        Default: the shipped one of the kind.
+    kind : {"transcriber", "separator"}
+        What the model is for; its shipped one has that name. Default:
+        transcriber.
 
     Returns
     -------
@@ -93,7 +96,7 @@ def find_model(source=None) -> Path:
     package = Path(__file__).resolve().parents[1]
     # In a wheel, then beside the package in a source checkout.
     homes = (package / "pretrained", package.parent / "pretrained")
-    name = DEFAULT_MODEL if source is None else str(source)
+    name = kind if source is None else str(source)
     places = [home / name for home in homes]
     if source is not None:
         plain = Path(name).name == name and name not in ("", ".", "..")

@@ -3,7 +3,10 @@
 A recording is cut into chunks. The model sees each chunk together with some
 context on both sides, and only what it says inside the chunk is kept. Where
 the context covers all that a frame depends on, chunked and whole give the same
-frames.
+frames. Where nothing less than the whole recording would, neighbouring chunks
+overlap and are faded into each other.
+
+`stitch` does that for whatever comes in rows: samples, or frames of a spectrum.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ class Chunk(NamedTuple):
     last: int
 
 
-def plan_chunks(total, chunk, context) -> Iterator[Chunk]:
+def plan_chunks(total, chunk, context, fade=0, grid=1) -> Iterator[Chunk]:
     """Cut a recording into chunks with context.
 
     Arguments
@@ -45,9 +48,15 @@ def plan_chunks(total, chunk, context) -> Iterator[Chunk]:
     total : int or float
         Frames of the recording; `math.inf` if not known yet.
     chunk : int
-        Frames kept of each chunk, at least 1; the last chunk may be shorter.
+        Frames from the begin of a chunk to that of the next, at least 1; the
+        last chunk may be shorter.
     context : int
         Frames seen on both sides, as far as the recording has them.
+    fade : int
+        Frames that neighbours share, at most `chunk`. Default: 0.
+    grid : int
+        What the model sees starts at a multiple of so many frames: the context
+        before a chunk is lengthened to reach one. Default: 1.
 
     Yields
     ------
@@ -60,14 +69,129 @@ def plan_chunks(total, chunk, context) -> Iterator[Chunk]:
     0 0 10 13
     7 10 20 23
     17 20 25 25
+    >>> for piece in plan_chunks(25, chunk=10, context=3, fade=2, grid=4):
+    ...     print(*piece)
+    0 0 12 15
+    4 10 22 25
+    16 20 25 25
     """
-    begin = 0
-    while begin < total:
-        end = min(begin + chunk, total)
-        yield Chunk(
-            max(0, begin - context), begin, end, min(end + context, total)
+    begin, end = 0, 0
+    while end < total:
+        end = min(begin + chunk + fade, total)
+        first = max(0, begin - context) // grid * grid
+        yield Chunk(first, begin, end, min(end + context, total))
+        begin += chunk
+
+
+def stitch(
+    blocks: Iterable[np.ndarray],
+    fn: Callable[[np.ndarray], np.ndarray],
+    chunk: int,
+    context: int = 0,
+    fade: int = 0,
+    grid: int = 1,
+    hop: int = 1,
+    batch: int = 1,
+) -> Iterator[np.ndarray]:
+    """Run a model over a stream, some chunks at a time.
+
+    Arguments
+    ---------
+    blocks : iterable of np.ndarray (rows, ...)
+        The recording in pieces of any length: its samples, or the frames of
+        its spectrum.
+    fn : callable
+        Takes chunks of one length (chunks, rows, ...) and gives their frames
+        (chunks, rows // hop, ...).
+    chunk, context, fade, grid : int
+        Frames, see `plan_chunks`. Give the model's reach as context for
+        results that do not depend on `chunk`.
+    hop : int
+        Rows per frame; 1 (default) for a model that gives samples for samples
+        or masks for spectra.
+    batch : int
+        Most chunks per call. Default: 1.
+
+    Yields
+    ------
+    np.ndarray (frames, ...)
+        All together `rows // hop` frames. Where chunks overlap, the weight of
+        the one goes down as that of the other goes up, in a straight line;
+        they sum to one.
+
+    Raises
+    ------
+    ModelError
+        If `fn` gives another number of frames than its input has.
+
+    Example
+    -------
+    >>> wav = np.arange(100.0)
+    >>> parts = stitch([wav], lambda x: 2 * x, chunk=30, fade=10, batch=2)
+    >>> bool(np.allclose(np.concatenate(list(parts)), 2 * wav))
+    True
+    """
+    assert 0 <= fade <= chunk and context >= 0 and batch > 0
+    rise = (np.arange(1, fade + 1) / (fade + 1)).astype(np.float32)
+    tail = None
+    for piece, out in _outputs(
+        _chunks(blocks, plan_chunks(math.inf, chunk, context, fade, grid), hop),
+        fn,
+        hop,
+        batch,
+    ):
+        out = out[piece.begin - piece.first : piece.end - piece.first]
+        if tail is not None and fade:
+            weight = rise.reshape(-1, *[1] * (out.ndim - 1))
+            yield tail * (1 - weight) + out[:fade] * weight
+            out = out[fade:]
+        if len(out) > fade:
+            yield out[: len(out) - fade]
+        # A copy: what is kept must not hold on to the whole batch.
+        tail = out[max(0, len(out) - fade) :].copy()
+    if tail is not None and len(tail):
+        yield tail
+
+
+def _chunks(blocks, pieces, hop):
+    """Yield chunks with the rows that the model sees."""
+    stream, covered = _Window(blocks), 0
+    for piece in pieces:
+        rows = stream.window(piece.first * hop, piece.last * hop)
+        end = min(piece.end, piece.first + len(rows) // hop)
+        if end <= covered:
+            return
+        yield piece._replace(end=end), rows
+        if end < piece.end:
+            return
+        covered = end
+
+
+def _outputs(chunks, fn, hop, batch):
+    """Yield chunks with their frames, several of one length at a time."""
+    waiting = []
+    for chunk in chunks:
+        if waiting and len(waiting[0][1]) != len(chunk[1]):
+            yield from _run(waiting, fn, hop)
+            waiting = []
+        waiting.append(chunk)
+        if len(waiting) == batch:
+            yield from _run(waiting, fn, hop)
+            waiting = []
+    if waiting:
+        yield from _run(waiting, fn, hop)
+
+
+def _run(chunks, fn, hop):
+    rows = np.stack([rows for _, rows in chunks])
+    out = fn(rows)
+    due = rows.shape[1] // hop
+    if out.shape[1] != due:
+        raise ModelError(
+            f"the model gave {out.shape[1]} frames for {rows.shape[1]} samples "
+            f"where {due} are due: it does not keep one frame per {hop}"
         )
-        begin = end
+    yield from zip((piece for piece, _ in chunks), out, strict=True)
 
 
 def stitch_frames(
@@ -125,23 +249,9 @@ def stitch_frames(
     assert rest == 0, "the sample rate must be a multiple of the frame rate"
     chunk = max(1, math.floor(chunk_s * frame_rate + 0.5))
     context = max(0, math.ceil(context_s * frame_rate - 1e-6))
-    stream = _Window(blocks)
-    for piece in plan_chunks(math.inf, chunk, context):
-        wav = stream.window(piece.first * hop, piece.last * hop)
-        seen = len(wav) // hop
-        end = min(piece.end, piece.first + seen)
-        if end <= piece.begin:
-            return
-        out = fn(wav)
-        if len(out) != seen:
-            raise ModelError(
-                f"the model gave {len(out)} frames for {len(wav)} samples "
-                f"where {seen} are due: it does not keep the "
-                f"{frame_rate} frames per second"
-            )
-        yield out[piece.begin - piece.first : end - piece.first]
-        if end < piece.end:
-            return
+    yield from stitch(
+        blocks, lambda wavs: fn(wavs[0])[None], chunk, context, hop=hop
+    )
 
 
 class _Window:

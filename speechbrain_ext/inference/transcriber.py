@@ -333,18 +333,9 @@ class Transcriber:
 
     def _signal(self, wav, sample_rate):
         """Check a signal in memory; mono, at the model's rate."""
-        if hasattr(wav, "detach"):  # a tensor
-            wav = wav.detach().cpu().numpy()
-        wav = np.asarray(wav, dtype=np.float32)
+        wav = audio.as_signal(wav)
         if wav.ndim == 2:
             wav = wav.mean(axis=1, dtype=np.float32)
-        if wav.ndim != 1 or not len(wav):
-            raise AudioError(
-                f"the signal has shape {wav.shape}: expected (samples,) or "
-                "(samples, channels) with at least one sample"
-            )
-        if not np.isfinite(wav).all():
-            raise AudioError("the signal has samples that are not finite")
         return audio.resample(wav, sample_rate, self.sample_rate)
 
     def _meter(self):

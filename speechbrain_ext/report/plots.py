@@ -1,4 +1,4 @@
-"""Pictures: piano rolls of transcriptions and curves of trainings.
+"""Pictures: piano rolls, separated songs, and curves of trainings.
 
 Colours are those of Okabe and Ito, told apart by people with any kind of
 colour vision; missed notes are also hatched and extra notes outlined, so that
@@ -25,6 +25,7 @@ from speechbrain_ext.formats import NAMES
 from speechbrain_ext.frames import FRAME_S, frame_centres
 from speechbrain_ext.metrics.notes import evaluate_notes, match_notes
 from speechbrain_ext.notes import NoteSequence
+from speechbrain_ext.report.spectrogram import Sketch
 
 RIGHT, PARTLY, EXTRA = "#0072B2", "#56B4E9", "#D55E00"
 MISSED, FOUND, PITCH = "#E69F00", "#D9D9D9", "#000000"
@@ -34,6 +35,9 @@ MAX_ROWS = 30  # beyond that rows get longer
 WIDTH_IN = 14.0
 LEFT, RIGHT_EDGE = 0.55 / WIDTH_IN, 1 - 0.2 / WIDTH_IN  # of the figure
 DPI = 110
+
+DEPTH_DB = 80.0  # what lies deeper below the loudest is drawn as silence
+KHZ = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 40)
 
 
 def note_name(midi: float) -> str:
@@ -574,6 +578,147 @@ def noise_curves(results: Mapping, path, overwrite: bool = False) -> Path:
         axes.grid(color="#DDDDDD", lw=0.6)
     panels[0].set_ylabel("F1, %", fontsize=9)
     panels[-1].legend(frameon=False, fontsize=8, loc="lower right")
+    return _save(figure, path, overwrite)
+
+
+def separation_figure(
+    mixture: Sketch,
+    stems: Mapping[str, Sketch],
+    path,
+    title: str | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Draw the spectra of a song and its stems, and their masks.
+
+    Arguments
+    ---------
+    mixture : Sketch
+        Of the song.
+    stems : dict of str to Sketch
+        By name, heard alongside the mixture; may be empty.
+    path : str or Path
+        The PNG to write.
+    title : str, optional
+        First line above the picture.
+    overwrite : bool
+        Whether an existing file may be replaced (default False).
+
+    Returns
+    -------
+    Path
+        The file written: levels in decibels below the loudest point of the
+        mixture on a logarithmic axis of frequency; to the right the share of
+        the mixture's magnitude, from 0 to 1, grey where that is silent.
+
+    Raises
+    ------
+    NoteError
+        If there is no sound.
+    OutputError
+        If the file exists or cannot be written.
+
+    Example
+    -------
+    >>> rng = np.random.default_rng(0)
+    >>> voice, band = rng.normal(size=(2, 16000))
+    >>> sketches = [Sketch(16000) for _ in range(3)]
+    >>> for sketch, wav in zip(sketches, (voice + band, voice, band)):
+    ...     sketch.listen(wav)
+    >>> stems = {"vocals": sketches[1], "accompaniment": sketches[2]}
+    >>> path = getfixture("tmp_path") / "song.png"
+    >>> separation_figure(sketches[0], stems, path).stat().st_size > 1000
+    True
+    """
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    power = mixture.powers()
+    if not len(power):
+        raise NoteError("there is nothing to draw: no sound")
+    loudest = max(float(power.max()), 1e-20)
+    silent = power <= loudest * 10 ** (-DEPTH_DB / 10)
+    figure = Figure(
+        figsize=(WIDTH_IN, 2.3 * (len(stems) + 1) + 0.5),
+        dpi=DPI,
+        facecolor="white",
+        layout="constrained",
+    )
+    FigureCanvasAgg(figure)
+    rows = len(stems) + 1
+    grid = figure.add_gridspec(rows, 2)
+    shares = colormaps["viridis"].with_extremes(bad="#D0D0D0")
+
+    def panel(place, name, values, sketch, **style):
+        axes = figure.add_subplot(place)
+        # Bands are evenly spaced, so that rows are places on the axis.
+        image = axes.imshow(
+            values.T,
+            origin="lower",
+            aspect="auto",
+            interpolation="nearest",
+            extent=(0, len(values) * sketch.column_s, 0, values.shape[1]),
+            **style,
+        )
+        axes.set_xlim(0, sketch.seconds)
+        edges = sketch.edges
+        khz = [k for k in KHZ if edges[0] <= 1000 * k <= edges[-1]]
+        steps = np.log(1000 * np.array(khz) / edges[0])
+        steps *= values.shape[1] / np.log(edges[-1] / edges[0])
+        axes.set_yticks(steps, [f"{k:g}" for k in khz], fontsize=8)
+        axes.set_title(name, fontsize=10, loc="left", parse_math=False)
+        axes.set_ylabel("kHz", fontsize=9)
+        axes.tick_params(labelsize=8)
+        if place.get_topmost_subplotspec().is_last_row():
+            axes.set_xlabel("time in seconds", fontsize=9)
+        return axes, image
+
+    def level(place, name, sketch):
+        values = np.maximum(sketch.powers() / loudest, 1e-30)
+        return panel(
+            place,
+            name,
+            10 * np.log10(values),
+            sketch,
+            cmap="magma",
+            vmin=-DEPTH_DB,
+            vmax=0,
+        )
+
+    first, image = level(grid[0, :], "mixture", mixture)
+    drawn = [first]
+    for row, (name, sketch) in enumerate(stems.items(), start=1):
+        drawn.append(level(grid[row, 0], name, sketch)[0])
+        share = np.sqrt(sketch.powers() / np.maximum(power, 1e-30))
+        share[silent] = np.nan
+        axes, mask = panel(
+            grid[row, 1],
+            f"share of {name}",
+            share,
+            sketch,
+            cmap=shares,
+            vmin=0,
+            vmax=1,
+        )
+        drawn.append(axes)
+    options = {"pad": 0.01, "aspect": 40}
+    bar = figure.colorbar(image, ax=[first], **options)
+    bar.set_label("dB below the loudest", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    if stems:
+        bar = figure.colorbar(mask, ax=drawn[2::2], **options)
+        bar.set_label("share of the mixture's magnitude", fontsize=9)
+        bar.ax.tick_params(labelsize=8)
+    if title:
+        shown = title.encode("utf-8", "backslashreplace").decode()
+        figure.suptitle(
+            shown,
+            fontsize=12,
+            x=0.01,
+            ha="left",
+            family=_families(),
+            parse_math=False,
+        )
     return _save(figure, path, overwrite)
 
 

@@ -77,6 +77,7 @@ class STFT(nn.Module):
             "hop_length": hop_length,
             "win_length": win_length,
         }
+        self.window_name = window
         self.register_buffer(
             "window", WINDOWS[window](win_length), persistent=False
         )

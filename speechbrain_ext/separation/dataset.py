@@ -55,6 +55,9 @@ class RemixAugment:
         is. Default: 0.04.
     swap_share : float
         Share of items whose channels change places. Default: 0.
+    one_channel : bool
+        Whether an item is one channel of the recording, drawn, as in some
+        published systems. Default: False, all channels.
 
     Raises
     ------
@@ -81,6 +84,7 @@ class RemixAugment:
         tilt_share=0.0,
         silent_share=0.04,
         swap_share=0.0,
+        one_channel=False,
     ):
         for name, (low, high) in (("ratio_db", ratio_db), ("gain_db", gain_db)):
             if low > high:
@@ -98,6 +102,7 @@ class RemixAugment:
         self.tilt_share = tilt_share
         self.silent_share = silent_share
         self.swap_share = swap_share
+        self.one_channel = one_channel
 
     def draw(self, rng) -> dict:
         """Draw the settings of one item.
@@ -145,6 +150,8 @@ class RemixAugment:
             semitones[1] = semitones[0]
         plan["semitones"] = tuple(float(x) for x in semitones)
         plan["tilt"] = tuple(float(x) for x in tilts)
+        channel = float(rng.uniform())
+        plan["channel"] = channel if self.one_channel else None
         return plan
 
     @staticmethod
@@ -176,6 +183,8 @@ class RemixAugment:
         parts *= 10 ** (plan["gain_db"] / 20)
         if plan["swap"]:
             parts = parts[:, ::-1]
+        if plan["channel"] is not None:
+            parts = parts[:, [int(plan["channel"] * parts.shape[1])]]
         peak = np.abs(parts.sum(0)).max(initial=0.0)
         return (parts / max(1.0, peak)).astype(np.float32)
 

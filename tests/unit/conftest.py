@@ -67,6 +67,17 @@ def lock(monkeypatch):
     return make
 
 
+SEPARATOR = """\
+model_name: tiny-separator
+sample_rate: 16000
+chunk_s: 4
+separator: !new:speechbrain_ext.separation.separator.MaskSeparator
+  sample_rate: !ref <sample_rate>
+  network: !new:speechbrain_ext.separation.recurrent.RecurrentNetwork
+    hidden_size: 8
+"""
+
+
 @pytest.fixture(scope="session")
 def noise():
     """Samples (samples, channels) of white noise, always the same."""
@@ -148,3 +159,19 @@ def tiny_model(tmp_path_factory):
 def melody_model(tmp_path_factory):
     """The same, for one that gives the fundamental frequency too."""
     return exported(tmp_path_factory, MELODY_MODEL)
+
+
+@pytest.fixture(scope="session")
+def tiny_separator(tmp_path_factory):
+    """Folder of a separator with random weights."""
+    import torch
+
+    from speechbrain_ext.inference.model_folder import (
+        export_model,
+        load_hyperparams,
+    )
+
+    torch.manual_seed(1)
+    modules = {"separator": load_hyperparams(SEPARATOR)["separator"]}
+    folder = tmp_path_factory.mktemp("models") / "separator"
+    return export_model(folder, SEPARATOR, modules, "# Tiny\n")

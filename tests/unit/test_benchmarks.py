@@ -15,6 +15,7 @@ from benchmarks import (
     loading,
     published_loop,
     separation_scores,
+    stitching,
     transcription,
 )
 from speechbrain_ext import audio
@@ -125,6 +126,26 @@ def test_separation_scores_without_museval(monkeypatch, capsys):
     monkeypatch.setattr(separation_scores, "find_spec", lambda name: None)
     assert common.show(separation_scores.main, []) == 0
     assert capsys.readouterr().out.startswith("skipped: museval is not")
+
+
+def test_stitching(monkeypatch, capsys):
+    # In this process, to be quick.
+    monkeypatch.setattr(stitching, "apart", lambda call, *given: call(*given))
+    monkeypatch.setattr(stitching, "CHUNK_S", 1.0)
+    arguments = ["--seconds", "4", "--minutes", "0.1,0.05", "--pairs", "1"]
+    assert common.show(stitching.main, arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 and RATIO.search(lines[1])
+    ours, theirs = re.findall(r"(?:whole|overlap-add) ([\d.e-]+)", lines[1])
+    assert float(ours) < 1e-5 < 1e-4 < float(theirs)
+    for line in lines[2:]:
+        assert re.search(r", 0.05 min: \d+ MiB; 0.1 min: [\d.]+ times$", line)
+    assert common.show(stitching.main, ["--minutes", "one"]) == 2
+    assert "--minutes one: give numbers" in capsys.readouterr().err
+
+
+def test_memory_is_measured_apart():
+    assert stitching.apart(abs, -3) == 3
 
 
 def test_difference_of_scores():

@@ -8,7 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechbrain_ext.errors import ModelError
-from speechbrain_ext.inference.stitching import plan_chunks, stitch_frames
+from speechbrain_ext.inference.stitching import (
+    plan_chunks,
+    stitch,
+    stitch_frames,
+)
 
 HOP = 320
 
@@ -122,3 +126,129 @@ def test_unknown_total():
         (0, 0, 10, 12),
         (8, 10, 20, 22),
     ]
+
+
+def shaped(total, begins, chunk, fade):
+    """What the weights of overlapping chunks add up to, one by one."""
+    sums = np.zeros(total)
+    for begin in begins:
+        weights = np.ones(min(chunk + fade, total - begin))
+        if begin:
+            weights[:fade] = np.arange(1, fade + 1) / (fade + 1)
+        if begin + chunk + fade < total:
+            weights[-fade or len(weights) :] = 1 - (
+                np.arange(1, fade + 1) / (fade + 1)
+            )
+        sums[begin : begin + len(weights)] += weights
+    return sums
+
+
+@given(
+    total=st.integers(1, 300),
+    chunk=st.integers(1, 60),
+    context=st.integers(0, 40),
+    fade=st.integers(0, 30),
+    grid=st.integers(1, 9),
+)
+def test_plan_with_fades_on_a_grid(total, chunk, context, fade, grid):
+    fade = min(fade, chunk)
+    pieces = list(plan_chunks(total, chunk, context, fade, grid))
+    assert [p.begin for p in pieces] == [k * chunk for k in range(len(pieces))]
+    assert pieces[-1].end == total
+    for p in pieces:
+        assert p.first % grid == 0
+        assert 0 <= p.begin - p.first - min(p.begin, context) < grid
+        assert p.last == min(total, p.end + context)
+    for p, following in zip(pieces, pieces[1:], strict=False):
+        assert p.end - following.begin == fade < len(range(p.begin, total))
+    begins = [p.begin for p in pieces]
+    assert shaped(total, begins, chunk, fade) == pytest.approx(1)
+
+
+@given(
+    rows=st.integers(0, 400),
+    block=st.integers(1, 150),
+    chunk=st.integers(1, 12),
+    fade=st.integers(0, 12),
+    grid=st.integers(1, 4),
+    hop=st.integers(1, 3),
+    batch=st.integers(1, 5),
+)
+def test_any_layout_is_the_whole(rows, block, chunk, fade, grid, hop, batch):
+    """A model of three frames, each channel on its own, with all layouts."""
+    reach, fade = 3, min(fade, chunk)
+    wav = np.random.default_rng(rows).standard_normal((rows, 2))
+    kernel = np.arange(1.0, 2 * reach + 2)
+    calls = []
+
+    def fn(wavs):
+        calls.append(len(wavs))
+        frames = wavs.shape[1] // hop
+        means = wavs[:, : frames * hop].reshape(len(wavs), frames, hop, 2)
+        padded = np.pad(means.mean(2), [(0, 0), (reach, reach), (0, 0)])
+        taken = [padded[:, k : k + frames] for k in range(2 * reach + 1)]
+        return np.tensordot(np.stack(taken, -1), kernel, 1)
+
+    parts = list(
+        stitch(cut(wav, block), fn, chunk, reach, fade, grid, hop, batch)
+    )
+    assert sum(map(len, parts)) == rows // hop
+    assert max(calls, default=1) <= batch
+    if rows >= hop:
+        difference = np.abs(np.concatenate(parts) - fn(wav[None])[0])
+        assert difference.max() < 1e-5
+
+
+def test_fades_by_hand():
+    """Chunks that say 0, 1 and 2: two frames of each fade into the next."""
+    said = iter(range(3))
+
+    def fn(rows):
+        return np.full(rows.shape, float(next(said)))
+
+    parts = stitch([np.zeros(12)], fn, chunk=4, fade=2)
+    third = 1 / 3
+    assert np.concatenate(list(parts)) == pytest.approx(
+        [0, 0, 0, 0, third, 2 * third, 1, 1, 1 + third, 1 + 2 * third, 2, 2]
+    )
+
+
+def test_chunks_of_one_length_run_together():
+    shapes = []
+
+    def fn(rows):
+        shapes.append(rows.shape)
+        return rows
+
+    parts = list(stitch([np.arange(100.0)], fn, 10, context=5, batch=3))
+    assert np.array_equal(np.concatenate(parts), np.arange(100.0))
+    # The first and the last one have context on one side only.
+    assert shapes == [(1, 15), (3, 20), (3, 20), (2, 20), (1, 15)]
+
+
+def test_a_chunk_that_ends_with_the_recording_is_the_last():
+    shapes = []
+
+    def fn(rows):
+        shapes.append(rows.shape[1])
+        return rows
+
+    assert sum(map(len, stitch([np.zeros(24)], fn, 10, fade=4))) == 24
+    assert shapes == [14, 14]
+
+
+def test_memory_with_fades_is_bounded():
+    alive, most = [0], [0]
+
+    def blocks():
+        for _ in range(1000):
+            yield np.zeros((100, 2), np.float32)
+
+    def fn(rows):
+        most[0] = max(most[0], rows.size)
+        return rows
+
+    for part in stitch(blocks(), fn, 300, context=50, fade=100, batch=2):
+        alive[0] = max(alive[0], part.size)
+    assert most[0] == 2 * 2 * (300 + 100 + 2 * 50)
+    assert alive[0] <= 2 * 400

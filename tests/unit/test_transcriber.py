@@ -190,15 +190,15 @@ def test_shipped_models_are_found_beside_or_inside_the_package(
     package = tmp_path / "speechbrain_ext"
     here = package / "inference" / "model_folder.py"
     monkeypatch.setattr(model_folder, "__file__", str(here))
-    monkeypatch.setattr(model_folder, "DEFAULT_MODEL", "tiny")
     with pytest.raises(ModelError, match="'tiny' is not installed"):
-        find_model()
+        find_model(kind="tiny")
     beside = tmp_path / "pretrained" / "tiny"
     inside = package / "pretrained" / "tiny"
     for folder in (beside, inside):
         folder.mkdir(parents=True)
         (folder / "hyperparams.yaml").touch()
-        assert find_model() == find_model("tiny") == folder.resolve()
+        assert find_model(kind="tiny") == folder.resolve()
+        assert find_model("tiny") == folder.resolve()
     assert find_model(tiny_model) == tiny_model
 
 
