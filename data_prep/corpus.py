@@ -193,7 +193,13 @@ def held_out(song_ids: Iterable[str], share: float = 0.1) -> set[str]:
     >>> len(held_out(map(str, range(40)))), len(held_out("ab")), held_out("a")
     (4, 1, set())
     """
-    ranked = sorted(song_ids, key=lambda s: hashlib.sha256(s.encode()).digest())
+
+    def rank(song_id):
+        # Names that are no file names are refused later.
+        name = song_id.encode(errors="surrogateescape")
+        return hashlib.sha256(name).digest()
+
+    ranked = sorted(song_ids, key=rank)
     if len(ranked) < 2:
         return set()
     return set(ranked[: max(1, round(share * len(ranked)))])
@@ -217,7 +223,7 @@ def check_folder(folder, corpus: Corpus) -> Path:
         If it is no folder.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise ManifestError(
             f"{folder}: no such folder: give the folder of {corpus.name} "
             f"(see {corpus.url})"
@@ -241,11 +247,7 @@ def find_file(folders: Iterable[Path], names: Iterable[str]) -> Path | None:
     """
     names = [name.lower() for name in names]
     for folder in folders:
-        if not folder.is_dir():
-            continue
-        files = {
-            p.name.lower(): p for p in sorted(folder.iterdir()) if p.is_file()
-        }
+        files = {p.name.lower(): p for p in entries(folder, Path.is_file)}
         for name in names:
             if name in files:
                 return files[name]
@@ -280,13 +282,46 @@ def subfolders(folder: Path) -> list[Path]:
     -------
     list of Path
         Empty if the folder does not exist.
+
+    Raises
+    ------
+    ManifestError
+        As `entries`.
     """
-    if not folder.is_dir():
-        return []
     return sorted(
-        (p for p in folder.iterdir() if p.is_dir() and p.name[0] != "."),
+        (p for p in entries(folder, Path.is_dir) if p.name[0] != "."),
         key=lambda p: natural_key(p.name),
     )
+
+
+def entries(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
+    """List things of one kind in a folder.
+
+    Arguments
+    ---------
+    folder : Path
+    wanted : callable
+        Whether to list a path, as `Path.is_file`.
+
+    Returns
+    -------
+    list of Path
+        Sorted; empty if the folder does not exist.
+
+    Raises
+    ------
+    ManifestError
+        If the folder or what is in it may not be looked at.
+    """
+    if not os.path.isdir(folder):
+        return []
+    try:
+        return [path for path in sorted(folder.iterdir()) if wanted(path)]
+    except OSError as error:
+        raise ManifestError(
+            f"{folder}: cannot be read ({error.strerror}): change its "
+            "permissions"
+        ) from None
 
 
 def read_annotations(path: Path) -> dict:
@@ -589,7 +624,10 @@ def _check_ids(songs: Sequence[Song], corpus: Corpus) -> None:
                 f"{corpus.name}: song {song_id} is there twice: "
                 f"{places[0]} and {places[1]}: remove one"
             )
-        if song_id in ("", ".", "..") or re.search(r"[/\\\0\n\r]", song_id):
+        # A name in another encoding, too, has no place in a manifest.
+        if song_id in ("", ".", "..") or re.search(
+            r"[/\\\0\n\r\ud800-\udfff]", song_id
+        ):
             raise ManifestError(
                 f"{corpus.name}: {song_id!r} cannot name a song: it must be "
                 "usable as a file name"

@@ -34,8 +34,9 @@ A song is decoded in blocks: memory does not depend on its length.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import zip_longest
 from math import inf, log10
@@ -49,6 +50,7 @@ from data_prep.corpus import (
     Made,
     Song,
     check_folder,
+    entries,
     find_file,
     held_out,
     natural_key,
@@ -247,7 +249,7 @@ def _list(
     tops = [
         place
         for place in (folder, *subfolders(folder))
-        if any((place / part).is_dir() for part in SONGS)
+        if any(os.path.isdir(place / part) for part in SONGS)
     ]
     if not tops:
         raise ManifestError(
@@ -257,7 +259,7 @@ def _list(
     found = {
         part: _sources(tops[0] / part)
         for part in SONGS
-        if (tops[0] / part).is_dir()
+        if os.path.isdir(tops[0] / part)
     }
     for part, sources in found.items():
         if not sources:
@@ -291,8 +293,8 @@ def _sources(folder: Path) -> list[tuple[str, list[Path]]]:
     """Songs of a folder by name, with one stem file or the files of stems."""
     songs = [
         (path.name[: -len(SUFFIX)], [path])
-        for path in sorted(folder.glob("[!.]*"))
-        if path.name.lower().endswith(SUFFIX) and path.is_file()
+        for path in entries(folder, Path.is_file)
+        if path.name.lower().endswith(SUFFIX) and path.name[0] != "."
     ]
     for place in subfolders(folder):
         files = {
@@ -423,7 +425,7 @@ def _write(tracks, wanted: dict[str, Path], subtype: str):
 
     peak, mixture, rest = 0.0, 0.0, 0.0
     lengths = dict.fromkeys(tracks, 0)
-    with ExitStack() as stack:
+    with _disk_errors(wanted), ExitStack() as stack:
         outputs = {
             column: stack.enter_context(
                 soundfile.SoundFile(path, "w", SAMPLE_RATE, 2, subtype)
@@ -445,6 +447,22 @@ def _write(tracks, wanted: dict[str, Path], subtype: str):
     if rest > 0 and mixture > 0:
         rest_db = 10 * log10(rest / mixture)
     return min(lengths.values()), peak, rest_db
+
+
+@contextmanager
+def _disk_errors(wanted: dict[str, Path]):
+    """Say that files cannot be written, as when the disk is full."""
+    import soundfile
+
+    try:
+        yield
+    except soundfile.LibsndfileError as error:
+        # Those of reading have become others before.
+        places = ", ".join(sorted({str(p.parent) for p in wanted.values()}))
+        raise OutputError(
+            f"{places}: writing failed ({error.error_string.strip('.')}): free "
+            "some space or choose another folder"
+        ) from None
 
 
 def _blocks(tracks, lengths: dict[str, int]) -> Iterator[dict]:

@@ -1329,10 +1329,15 @@ def _check_jobs(options):
 
 
 def _check_csv(options):
+    """Refuse a table that cannot be written, before the scoring."""
+    from speechbrain_ext.files import check_output
+
     if options.csv and not options.force and os.path.lexists(options.csv):
         raise OutputError(
             f"{options.csv} exists already: use --force to replace it"
         )
+    if options.csv:
+        check_output(options.csv, options.force)
 
 
 def _show_scores(options, found, as_json, columns, title, scale=100):

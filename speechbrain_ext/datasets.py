@@ -264,7 +264,7 @@ def coloured_noise(samples: int, slope: float, seed: int) -> np.ndarray:
     return (noise / np.sqrt(np.mean(noise**2) + 1e-12)).astype(np.float32)
 
 
-def corpora_rows(hparams, corpora):
+def corpora_rows(hparams, corpora, preparation=None):
     """Prepare the corpora of a recipe and read their manifests.
 
     Arguments
@@ -278,6 +278,8 @@ def corpora_rows(hparams, corpora):
         (`data_prep.minisinging.LAYOUTS`).
     corpora : list of str
         Names of `data_prep.CORPORA`.
+    preparation : dict of str to dict, optional
+        By corpus: more arguments of its preparation.
 
     Returns
     -------
@@ -318,6 +320,7 @@ def corpora_rows(hparams, corpora):
                 segment_s=hparams["segment_s"],
                 n_jobs=n_jobs,
                 overwrite=True,
+                **(preparation or {}).get(corpus, {}),
             )
             print(summary.table())
 

@@ -84,6 +84,34 @@ def atomic_path(path, overwrite: bool = False) -> Iterator[Path]:
         raise
 
 
+def check_output(path, overwrite: bool = False) -> None:
+    """Refuse what `atomic_path` would refuse, before the work for the file.
+
+    Arguments
+    ---------
+    path, overwrite
+        As in `atomic_path`. Nothing is written.
+
+    Raises
+    ------
+    OutputError
+        As `atomic_path`.
+
+    Example
+    -------
+    >>> check_output(getfixture("tmp_path") / "none" / "scores.csv")
+    Traceback (most recent call last):
+    speechbrain_ext.errors.OutputError: .../none does not exist: create it \
+first
+    """
+    with suppress(_Checked), atomic_path(path, overwrite):
+        raise _Checked
+
+
+class _Checked(Exception):
+    """The file could be written."""
+
+
 @contextmanager
 def atomic_paths(paths, overwrite: bool = False) -> Iterator[list[Path]]:
     """Give temporary files that become `paths` together, or none of them.

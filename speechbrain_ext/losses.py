@@ -3,7 +3,11 @@
 import torch
 from torch.nn import functional
 
+from speechbrain_ext.errors import ConfigError
 from speechbrain_ext.frames import UNKNOWN
+from speechbrain_ext.separation.codec import STFT
+from speechbrain_ext.separation.convolutional import patches_of
+from speechbrain_ext.separation.masks import binary_mask, mixture_binary_mask
 
 
 def note_losses(head, logits, targets, mask, onset_positive_weight=15.0):
@@ -123,3 +127,441 @@ def _binary(logit, target, mask, weight=None):
         logit, target.nan_to_num(), pos_weight=weight, reduction="none"
     )
     return (loss * known).sum() / known.sum().clamp(min=1)
+
+
+class WaveformLoss:
+    """Error of separated signals, in decibels.
+
+    For each source, ten times the logarithm of the energy of its error over
+    that of the mixture: its gradient makes the signal-to-noise ratio of the
+    source grow, and unlike that ratio it is defined where a source is silent.
+
+    Arguments
+    ---------
+    limit_db : float
+        Errors so far below the mixture are good enough. Default: 40.
+    spectral_weight : float
+        Of the mean absolute difference of magnitude spectrograms, relative to
+        the mixture's. Default: 0.
+    transforms : sequence of int
+        Sizes of these spectrograms' windows in samples; hops are a quarter.
+        Default: 512, 1024, 2048.
+
+    Example
+    -------
+    >>> sources = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]])
+    >>> loss = WaveformLoss(limit_db=100.0)
+    >>> terms = loss.terms(0.9 * sources[None], sources[None])
+    >>> terms["error_db"]
+    tensor(-23.0103)
+    """
+
+    def __init__(
+        self, limit_db=40.0, spectral_weight=0.0, transforms=(512, 1024, 2048)
+    ):
+        self.floor = 10 ** (-limit_db / 10)
+        self.spectral_weight = spectral_weight
+        self.transforms = transforms
+
+    def __call__(self, separator, mixture, sources, epoch=None):
+        """Terms of the loss of a batch.
+
+        Arguments
+        ---------
+        separator : torch.nn.Module
+            `mixture` to `sources`.
+        mixture : torch.Tensor (batch, channels, samples)
+        sources : torch.Tensor (batch, sources, channels, samples)
+        epoch : int, optional
+            Makes no difference.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+            Scalars, to be added up.
+        """
+        return self.terms(separator(mixture), sources)
+
+    def terms(self, estimates, sources):
+        """Terms of the loss of estimates.
+
+        Arguments
+        ---------
+        estimates, sources : torch.Tensor (batch, sources, ..., samples)
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+        """
+        mixture = sources.sum(1, keepdim=True)
+        energy = mixture.flatten(2).square().sum(2).clamp(min=1e-6)
+        error = (estimates - sources).flatten(2).square().sum(2)
+        decibels = 10 * torch.log10(error / energy + self.floor)
+        terms = {"error_db": decibels.mean()}
+        if self.spectral_weight:
+            terms["spectral"] = (
+                self.spectral_weight
+                * torch.stack(
+                    [
+                        _spectral_distance(estimates, sources, mixture, size)
+                        for size in self.transforms
+                    ]
+                ).mean()
+            )
+        return terms
+
+
+def _spectral_distance(estimates, sources, mixture, size):
+    """Mean absolute difference of magnitudes, relative to the mixture's."""
+    codec = STFT(size, size // 4).to(sources.device)
+
+    def magnitudes(wavs):
+        return codec(wavs).abs().flatten(2)
+
+    distance = (magnitudes(estimates) - magnitudes(sources)).abs().mean(2)
+    return (distance / magnitudes(mixture).mean(2).clamp(min=1e-6)).mean()
+
+
+class MagnitudeLoss:
+    """Error of masked magnitude spectrograms, with a discriminative term.
+
+    J = sum over k of D(s_k, y_k) - gamma sum over j != k of D(s_j, y_k)
+    (Huang et al., TASLP 23(12), 2015, equations 12 and 13), the mean over
+    frames and bins; y_k is the mixture's magnitude times the mask.
+
+    Arguments
+    ---------
+    gamma : float
+        How much an estimate shall differ from the other sources. Default: 0.
+    distance : {"mse", "l1", "kl"}
+        Squared or absolute difference, or the generalised Kullback-Leibler
+        divergence. Default: mse.
+    crop_frames : int, optional
+        The network sees crops of so many frames, each for itself; what is left
+        over at the end is not used. Default: items as a whole.
+    edge_frames : int
+        Frames at both ends of an item that are left out, because the transform
+        fills their windows with silence. Default: 0.
+
+    Raises
+    ------
+    ConfigError
+        If the distance is unknown.
+
+    Example
+    -------
+    >>> loss = MagnitudeLoss(gamma=0.5)
+    >>> sources = torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)
+    >>> loss.terms(torch.tensor([2.0, 3.0]).view(1, 2, 1, 1), sources)
+    {'magnitude': tensor(-1.5000)}
+    """
+
+    def __init__(
+        self, gamma=0.0, distance="mse", crop_frames=None, edge_frames=0
+    ):
+        if distance not in DISTANCES:
+            raise ConfigError(
+                f"distance is {distance!r}: use one of {', '.join(DISTANCES)}"
+            )
+        self.gamma = gamma
+        self.distance = DISTANCES[distance]
+        self.crop_frames = crop_frames
+        self.edge_frames = edge_frames
+
+    def __call__(self, separator, mixture, sources, epoch=None):
+        """Terms of the loss of a batch.
+
+        Arguments
+        ---------
+        separator : separation.separator.MaskSeparator
+        mixture : torch.Tensor (batch, channels, samples)
+        sources : torch.Tensor (batch, sources, channels, samples)
+        epoch : int, optional
+            Makes no difference.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+
+        Raises
+        ------
+        ConfigError
+            If an item is shorter than a crop.
+        """
+        spec = self._cropped(separator.codec(mixture).unsqueeze(1))
+        targets = self._cropped(separator.codec(sources))
+        estimates = separator.masks(spec.squeeze(1)) * spec
+        return self.terms(estimates.abs(), targets.abs())
+
+    def _cropped(self, spec):
+        """(batch, sources, channels, frames, bins): crops as more items."""
+        edge, size = self.edge_frames, self.crop_frames
+        spec = spec[..., edge : spec.shape[-2] - edge, :]
+        if size is None:
+            return spec
+        if spec.shape[-2] < size:
+            raise ConfigError(
+                f"an item has {spec.shape[-2]} frames without its edges, "
+                f"crop_frames is {size}: make segment_s longer"
+            )
+        # The crops of an item stand where the item stood.
+        crops = spec.unfold(-2, size, size).movedim(-3, 1)
+        return crops.flatten(0, 1).mT
+
+    def terms(self, estimates, sources):
+        """Terms of the loss of magnitudes.
+
+        Arguments
+        ---------
+        estimates, sources : torch.Tensor (batch, sources, ..., bins)
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+        """
+        total = self.distance(sources, estimates)
+        if self.gamma:
+            for shift in range(1, sources.shape[1]):
+                others = sources.roll(shift, 1)
+                total = total - self.gamma * self.distance(others, estimates)
+        return {"magnitude": total.sum(1).mean()}
+
+
+def _divergence(sources, estimates, eps=1e-8):
+    ratio = torch.log((sources + eps) / (estimates + eps))
+    return sources * ratio - sources + estimates
+
+
+DISTANCES = {
+    "mse": lambda sources, estimates: (sources - estimates).square(),
+    "l1": lambda sources, estimates: (sources - estimates).abs(),
+    "kl": _divergence,
+}
+
+
+class BinaryMaskLoss:
+    """Binary cross-entropy of patches of a mask.
+
+    Lin et al. (arXiv 1812.01278): the target is 1 where the voice is louder
+    than the accompaniment, softened to 0.98 and 0.02; stage one trains the
+    same network as an auto-encoder, on the voice as an ideal binary mask lets
+    it through.
+
+    Arguments
+    ---------
+    rival : {"accompaniment", "mixture"}
+        What the voice has to be louder than. "mixture" is the fault of a
+        published system: there chance decides (`masks.mixture_binary_mask`).
+        Default: accompaniment.
+    smoothing : float
+        Targets are this and 1 minus this. Default: 0.02.
+    weighted : bool
+        Whether a bin counts as much as its magnitude, relative to the mean of
+        all, so that silent bins do not decide; as published (default), all
+        count the same.
+    hop : int
+        Frames from patch to patch. Default: 8, as published.
+    patches_per_step : int, optional
+        In training: so many patches, drawn from those of the batch. Default:
+        all.
+    autoencoder_epochs : int
+        In the first epochs the network sees the voice through its ideal binary
+        mask instead of the mixture. Default: 0.
+
+    Raises
+    ------
+    ConfigError
+        If the rival is unknown, or smoothing is not between 0 and 0.5.
+
+    Example
+    -------
+    >>> loss = BinaryMaskLoss(smoothing=0.0)
+    >>> certain = torch.tensor([[100.0, -100.0]])
+    >>> loss.terms(certain, torch.tensor([[1.0, 0.0]]))
+    {'mask': tensor(0.)}
+    >>> loss.terms(0 * certain, torch.tensor([[1.0, 0.0]]))
+    {'mask': tensor(0.6931)}
+    """
+
+    def __init__(
+        self,
+        rival="accompaniment",
+        smoothing=0.02,
+        weighted=False,
+        hop=8,
+        patches_per_step=None,
+        autoencoder_epochs=0,
+    ):
+        if rival not in LABELS:
+            raise ConfigError(
+                f"rival is {rival!r}: use one of {', '.join(LABELS)}"
+            )
+        if not 0 <= smoothing < 0.5:
+            raise ConfigError(
+                f"smoothing is {smoothing}: use 0 or more, less than 0.5"
+            )
+        self.label = LABELS[rival]
+        self.smoothing = smoothing
+        self.weighted = weighted
+        self.hop = hop
+        self.patches_per_step = patches_per_step
+        self.autoencoder_epochs = autoencoder_epochs
+
+    def __call__(self, separator, mixture, sources, epoch=None):
+        """Terms of the loss of a batch.
+
+        Arguments
+        ---------
+        separator : separation.separator.MaskSeparator
+            Its network is a `convolutional.SlidingPatches`.
+        mixture : torch.Tensor (batch, channels, samples)
+        sources : torch.Tensor (batch, sources, channels, samples)
+            The voice first.
+        epoch : int, optional
+            From 1; None is after the first stage.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+        """
+        network = separator.network
+        spec = separator.codec(mixture).flatten(0, 1)
+        parts = separator.codec(sources).transpose(1, 2).flatten(0, 1)
+        label = self.label(parts)
+        level = network.level(spec)
+        loudness = spec.abs() / level
+        heard = loudness
+        if epoch is not None and epoch <= self.autoencoder_epochs:
+            heard = parts[:, 0].abs() * label / level
+        size = network.patches.patch_frames
+        views = [
+            patches_of(heard, network.patches.seen_frames, self.hop),
+            patches_of(label, size, self.hop),
+            patches_of(loudness, size, self.hop),
+        ]
+        chosen = self._choice(*views[0].shape[:2], network.training)
+        inputs, targets, weights = (view[chosen] for view in views)
+        return self.terms(network.patches(inputs), targets, weights)
+
+    def _choice(self, items, patches, training):
+        """Items and places of the patches to learn from."""
+        order = torch.arange(items * patches)
+        if training and self.patches_per_step:
+            order = torch.randperm(len(order))[: self.patches_per_step]
+        return order // patches, order % patches
+
+    def terms(self, logits, label, loudness=None):
+        """Terms of the loss of patches.
+
+        Arguments
+        ---------
+        logits : torch.Tensor (patches, frames, bins)
+        label : torch.Tensor (patches, frames, bins)
+            0 or 1.
+        loudness : torch.Tensor (patches, frames, bins), optional
+            Needed if `weighted`.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+        """
+        target = self.smoothing + (1 - 2 * self.smoothing) * label
+        entropy = functional.binary_cross_entropy_with_logits(
+            logits, target, reduction="none"
+        )
+        if self.weighted:
+            entropy = entropy * loudness / loudness.mean().clamp(min=1e-8)
+        return {"mask": entropy.mean()}
+
+
+# Where the voice, the first source, is strictly louder: silence is not voice.
+LABELS = {
+    "accompaniment": lambda parts: 1 - binary_mask(parts.flip(1))[:, 0],
+    "mixture": lambda parts: mixture_binary_mask(parts)[:, 0],
+}
+
+
+class AbsoluteLoss:
+    """Absolute error of separated signals and of their complex spectra.
+
+    The loss of the band-split RoFormer (Lu et al., ICASSP 2024, section 3.3):
+    the mean absolute error of the samples, plus the mean absolute error of
+    complex spectra at several resolutions.
+
+    Arguments
+    ---------
+    spectral_weight : float
+        Of the sum over the resolutions. Default: 1.
+    windows : sequence of int
+        Sizes of the Hann windows, samples. Default: 4096, 2048, 1024, 512, 256.
+    hop_length : int
+        Samples, for all windows. Default: 147.
+
+    Example
+    -------
+    >>> sources = torch.zeros(1, 2, 1, 5000)
+    >>> loss = AbsoluteLoss(spectral_weight=0.5)
+    >>> terms = loss.terms(sources + 0.1, sources)
+    >>> terms["samples"], bool(terms["spectra"] > 0)
+    (tensor(0.1000), True)
+    """
+
+    def __init__(
+        self,
+        spectral_weight=1.0,
+        windows=(4096, 2048, 1024, 512, 256),
+        hop_length=147,
+    ):
+        self.spectral_weight = spectral_weight
+        self.windows = tuple(windows)
+        self.hop_length = hop_length
+
+    def __call__(self, separator, mixture, sources, epoch=None):
+        """Terms of the loss of a batch.
+
+        Arguments
+        ---------
+        separator : torch.nn.Module
+            `mixture` to `sources`.
+        mixture : torch.Tensor (batch, channels, samples)
+        sources : torch.Tensor (batch, sources, channels, samples)
+        epoch : int, optional
+            Makes no difference.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+            Scalars, to be added up.
+        """
+        return self.terms(separator(mixture), sources)
+
+    def terms(self, estimates, sources):
+        """Terms of the loss of estimates.
+
+        Arguments
+        ---------
+        estimates, sources : torch.Tensor (..., samples)
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+        """
+        # The transform is linear: the error of spectra is that of the error.
+        error = estimates - sources
+        flat = error.flatten(0, -2)
+        spectra = torch.zeros((), device=error.device)
+        for size in self.windows:
+            window = torch.hann_window(size, device=error.device)
+            spec = torch.stft(
+                flat,
+                size,
+                self.hop_length,
+                window=window,
+                pad_mode="constant",
+                return_complex=True,
+            )
+            spectra = spectra + spec.abs().mean()
+        return {
+            "samples": error.abs().mean(),
+            "spectra": self.spectral_weight * spectra,
+        }

@@ -3,8 +3,6 @@
 import json
 import shlex
 import sys
-import zlib
-from contextlib import contextmanager
 from io import StringIO
 from itertools import product
 from pathlib import Path
@@ -16,19 +14,23 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.tag import Tag
 from speechbrain.utils.checkpoints import (
-    Checkpointer,
     mark_as_loader,
     mark_as_saver,
     register_checkpoint_hooks,
 )
-from speechbrain.utils.distributed import get_rank, if_main_process
+from speechbrain.utils.distributed import if_main_process
 
+from speechbrain_ext.brains.training import (
+    RecipeBrain,
+    config_errors,
+    unwrap,
+)
 from speechbrain_ext.datasets import (
     cached_f0,
     cached_notes,
     transcription_dataset,
 )
-from speechbrain_ext.errors import ConfigError, ManifestError, ModelError
+from speechbrain_ext.errors import ConfigError, ManifestError
 from speechbrain_ext.f0 import F0Contour
 from speechbrain_ext.files import atomic_path
 from speechbrain_ext.formats import write_notes
@@ -132,48 +134,6 @@ class DecoderState:
         self.decoder = NoteDecoder(**json.loads(Path(path).read_text()))
 
 
-class Checkpoints(Checkpointer):
-    """A checkpointer that tells on one line what it cannot load.
-
-    Arguments
-    ---------
-    *args, **kwargs
-        See `speechbrain.utils.checkpoints.Checkpointer`.
-    """
-
-    def recover_if_possible(self, *args, **kwargs):
-        """Load a checkpoint if there is one.
-
-        Arguments
-        ---------
-        *args, **kwargs
-            Which one: see `speechbrain.utils.checkpoints.Checkpointer`.
-
-        Returns
-        -------
-        Checkpoint or None
-
-        Raises
-        ------
-        ModelError
-            If it is damaged or belongs to another model.
-        """
-        place = self.checkpoints_dir
-        try:
-            found = self.find_checkpoint(*args, **kwargs)
-            if found is not None:
-                place = found.path
-                self.load_checkpoint(found)
-        except Exception as error:
-            reason = " ".join(str(error).split())
-            raise ModelError(
-                f"{place}: is damaged or the checkpoint of another model: "
-                "move it away, use the settings it was made with, or name "
-                f"another output_folder ({reason[:150]})"
-            ) from error
-        return found
-
-
 def tune_decoder(decoder, songs, grid, progress=None):
     """Decoder settings with the best mean COnPOff F1 on held-out songs.
 
@@ -266,70 +226,7 @@ def tune_voicing(decoder, songs, thresholds):
     return NoteDecoder(**{**decoder.settings(), "voicing_threshold": best})
 
 
-class WarmupCosine:
-    """Learning-rate factor that rises linearly and falls along a cosine.
-
-    Arguments
-    ---------
-    warmup : float
-        Share of the training spent rising. Default: 0.15.
-    final : float
-        Factor at the end. Default: 0.001.
-
-    Example
-    -------
-    >>> schedule = WarmupCosine(warmup=0.5, final=0.0)
-    >>> [round(schedule(p), 3) for p in (0.25, 0.5, 0.75, 1.0)]
-    [0.5, 1.0, 0.5, 0.0]
-    """
-
-    def __init__(self, warmup=0.15, final=0.001):
-        self.warmup = warmup
-        self.final = final
-
-    def __call__(self, progress: float) -> float:
-        """Factor at a point of the training.
-
-        Arguments
-        ---------
-        progress : float
-            Share of all steps done, 0 to 1.
-
-        Returns
-        -------
-        float
-        """
-        if progress < self.warmup:
-            return progress / self.warmup
-        rest = (progress - self.warmup) / max(1e-9, 1 - self.warmup)
-        cosine = 0.5 * (1 + np.cos(np.pi * min(1.0, rest)))
-        return float(self.final + (1 - self.final) * cosine)
-
-
-@contextmanager
-def _config_errors(name):
-    """Blame what a class says about its arguments on the YAML."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{name}: {error}") from error
-
-
-def unwrap(module):
-    """Return the module inside a distributed wrapper, or the module itself.
-
-    Arguments
-    ---------
-    module : torch.nn.Module
-
-    Returns
-    -------
-    torch.nn.Module
-    """
-    return getattr(module, "module", module)
-
-
-class TranscriptionBrain(sb.Brain):
+class TranscriptionBrain(RecipeBrain):
     """Trains and evaluates an encoder with a `NoteHead`.
 
     Modules: `encoder`, `head`. Hyper-parameters: `decoder`, `decoder_grid`,
@@ -439,29 +336,9 @@ class TranscriptionBrain(sb.Brain):
 
     # ---- optimisation ---------------------------------------------------
 
-    def make_dataloader(self, dataset, stage, **kwargs):
-        """Remember how many batches an epoch of training has.
-
-        Arguments
-        ---------
-        dataset : Dataset
-        stage : speechbrain.Stage
-        **kwargs : dict
-            See `speechbrain.Brain.make_dataloader`.
-
-        Returns
-        -------
-        DataLoader
-        """
-        with _config_errors(f"{stage.name.lower()} loader"):
-            loader = super().make_dataloader(dataset, stage, **kwargs)
-        if stage == sb.Stage.TRAIN:
-            self.train_batches = max(1, len(loader))
-        return loader
-
     def init_optimizers(self):
         """One optimiser for the head and one for the encoder, if it learns."""
-        with _config_errors("head_optimizer"):
+        with config_errors("head_optimizer"):
             self.optimizers_dict = {
                 "head": self.hparams.head_optimizer(
                     self.modules.head.parameters()
@@ -471,14 +348,11 @@ class TranscriptionBrain(sb.Brain):
             p for p in self.modules.encoder.parameters() if p.requires_grad
         ]
         if self.hparams.encoder_optimizer is not None and trainable:
-            with _config_errors("encoder_optimizer"):
+            with config_errors("encoder_optimizer"):
                 self.optimizers_dict["encoder"] = (
                     self.hparams.encoder_optimizer(trainable)
                 )
-        self.peak_rates = {
-            name: optimizer.param_groups[0]["lr"]
-            for name, optimizer in self.optimizers_dict.items()
-        }
+        self.remember_rates()
         if self.checkpointer is not None:
             for name, optimizer in self.optimizers_dict.items():
                 self.checkpointer.add_recoverable(
@@ -506,29 +380,16 @@ class TranscriptionBrain(sb.Brain):
         return optimizers
 
     def on_fit_batch_start(self, batch, should_step):
-        """Seed the step and set its learning rates.
-
-        With dropout drawn from (seed, epoch, step), a resumed training ends
-        in the same weights as one that was never interrupted.
+        """Seed the step, set its rates, and keep a probed encoder as it is.
 
         Arguments
         ---------
         batch : PaddedBatch
         should_step : bool
         """
-        epoch = self.hparams.epoch_counter.current
-        key = f"{self.hparams.seed}/{epoch}/{self.step}/{get_rank() or 0}"
-        torch.manual_seed(zlib.crc32(key.encode()))
+        super().on_fit_batch_start(batch, should_step)
         if self.probing(sb.Stage.TRAIN):
             self.modules.encoder.eval()
-        if self.hparams.lr_schedule is None:
-            return
-        done = (epoch - 1) * self.train_batches + self.step
-        total = self.hparams.number_of_epochs * self.train_batches
-        factor = self.hparams.lr_schedule(done / total)
-        for name, optimizer in self.optimizers_dict.items():
-            for group in optimizer.param_groups:
-                group["lr"] = self.peak_rates[name] * factor
 
     # ---- stages ---------------------------------------------------------
 
@@ -638,30 +499,6 @@ class TranscriptionBrain(sb.Brain):
             )
 
     # ---- results --------------------------------------------------------
-
-    def on_evaluate_start(self, max_key=None, min_key=None):
-        """Load the best checkpoint.
-
-        Arguments
-        ---------
-        max_key, min_key : str, optional
-            See `speechbrain.Brain.on_evaluate_start`.
-
-        Raises
-        ------
-        ModelError
-            If nothing has been trained yet.
-        """
-        if self.checkpointer is None:
-            return
-        found = self.checkpointer.recover_if_possible(
-            max_key=max_key, min_key=min_key
-        )
-        if found is None and not self.debug:
-            raise ModelError(
-                f"{self.checkpointer.checkpoints_dir}: holds no checkpoint "
-                "of a whole epoch: train first"
-            )
 
     def test(self, name, dataset, folder, loader_kwargs, plot_songs=3):
         """Evaluate the best checkpoint on a test set and write the results.

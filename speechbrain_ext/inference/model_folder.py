@@ -44,9 +44,12 @@ ALLOWED_CLASSES = frozenset(
         "speechbrain_ext.heads.MelodyHead",
         "speechbrain_ext.heads.NoteHead",
         "speechbrain_ext.frames.NoteDecoder",
-        "speechbrain_ext.separation.separator.MaskSeparator",
         "speechbrain_ext.separation.convolutional.PatchNetwork",
+        "speechbrain_ext.separation.convolutional.SlidingPatches",
         "speechbrain_ext.separation.recurrent.RecurrentNetwork",
+        "speechbrain_ext.separation.roformer.BandSplitRoFormer",
+        "speechbrain_ext.separation.separator.AngleSeparator",
+        "speechbrain_ext.separation.separator.MaskSeparator",
         "speechbrain_ext.separation.unet.UNet",
     }
 )

@@ -102,14 +102,19 @@ def si_sdr(references, estimates, zero_mean: bool = False) -> np.ndarray:
     references, estimates = _checked(references, estimates)
     scores = []
     for reference, estimate in zip(references, estimates, strict=True):
-        s, e = _double(reference, zero_mean), _double(estimate, zero_mean)
-        energy, other = np.vdot(s, s), np.vdot(e, e)
+        products = np.zeros(3)
+        for s, e in _double(reference, estimate, zero_mean):
+            products += np.vdot(s, s), np.vdot(e, e), np.vdot(s, e)
+        energy, other, common = products
         if energy == 0 or other == 0:
             scores.append(np.nan)
             continue
-        target = (np.vdot(s, e) / energy) * s
-        rest = target - e
-        scores.append(_db(np.vdot(target, target), np.vdot(rest, rest)))
+        target = rest = 0.0
+        for s, e in _double(reference, estimate, zero_mean):
+            part = (common / energy) * s
+            target += _energy(part)
+            rest += _energy(part - e)
+        scores.append(_db(target, rest))
     return np.array(scores)
 
 
@@ -141,11 +146,11 @@ def snr(references, estimates) -> np.ndarray:
     references, estimates = _checked(references, estimates)
     scores = []
     for reference, estimate in zip(references, estimates, strict=True):
-        s = _double(reference)
-        energy, rest = np.vdot(s, s), s - _double(estimate)
-        scores.append(
-            _db(energy, np.vdot(rest, rest)) if energy > 0 else np.nan
-        )
+        energy = rest = 0.0
+        for s, e in _double(reference, estimate):
+            energy += _energy(s)
+            rest += _energy(s - e)
+        scores.append(_db(energy, rest) if energy > 0 else np.nan)
     return np.array(scores)
 
 
@@ -603,12 +608,19 @@ def _any_silent(signals, start, stop):
     return not all(np.any(s[:, start:stop]) for s in signals)
 
 
-def _double(signal, zero_mean=False):
-    """A signal in double precision."""
-    signal = np.asarray(signal, dtype=np.float64)
-    if zero_mean:
-        signal = signal - signal.mean(axis=-1, keepdims=True)
-    return signal
+def _double(reference, estimate, zero_mean=False):
+    """Both (channels, samples) in double precision, block by block."""
+    sides = reference, estimate
+    means = [
+        side.mean(axis=-1, keepdims=True, dtype=np.float64) if zero_mean else 0
+        for side in sides
+    ]
+    for begin in range(0, reference.shape[-1], _BLOCK):
+        block = slice(begin, begin + _BLOCK)
+        yield [
+            side[:, block].astype(np.float64) - mean
+            for side, mean in zip(sides, means, strict=True)
+        ]
 
 
 def _energy(signals):

@@ -21,6 +21,7 @@ left out of the averages.
 
 from __future__ import annotations
 
+import os
 from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
@@ -43,6 +44,7 @@ from speechbrain_ext.metrics.bss_eval import (
     snr,
 )
 from speechbrain_ext.metrics.stats import SongStats, natural
+from speechbrain_ext.separation import MIR1K_CHANNELS, MIR1K_CLIPS
 
 SOURCES = ("vocals", "accompaniment")
 STEMS = ("drums", "bass", "other")
@@ -58,10 +60,6 @@ ALIASES = {
         "music",
     ),
 }
-
-# A clip of MIR-1K is one stereo file.
-MIR1K_CHANNELS = {"accompaniment": 0, "vocals": 1}
-MIR1K_FOLDER = "Wavfile"
 
 # Codecs and block sizes add or drop a little at the end; what is missing is
 # silence, what is too much is cut.
@@ -268,13 +266,8 @@ class SeparationStats(SongStats):
             raise ConfigError(
                 f"protocol is {protocol!r}: use one of {', '.join(PROTOCOLS)}"
             )
-        sources = tuple(sources)
-        targets = sources if targets is None else tuple(targets)
-        for names in (sources, targets):
-            if not names or len(set(names)) < len(names):
-                raise ConfigError(
-                    f"sources {', '.join(names) or 'none'}: name each once"
-                )
+        sources = _checked_names(sources)
+        targets = sources if targets is None else _checked_names(targets)
         if not set(targets) <= set(sources):
             raise ConfigError(
                 f"targets {', '.join(targets)} are not all among the sources "
@@ -506,6 +499,15 @@ class SeparationStats(SongStats):
         return [f"{song.seconds:.3f}", *scores]
 
 
+def _checked_names(names) -> tuple[str, ...]:
+    """Names of sources, of which there is one or more, each once."""
+    names = tuple(names)
+    if not all(names) or not names or len(set(names)) < len(names):
+        said = ", ".join(name or "''" for name in names) or "none"
+        raise ConfigError(f"sources {said}: name each once")
+    return names
+
+
 def as_json(stats: SeparationStats) -> dict:
     """Averages over songs, for machines.
 
@@ -597,12 +599,13 @@ def evaluate_folder(
     """
     sides = [Path(reference), Path(estimate)]
     for path in sides:
-        if not path.is_dir():
+        if not os.path.isdir(path):
+            known = os.path.lexists(path)
             raise AudioError(
-                f"{path}: {'is no' if path.exists() else 'no such'} folder: "
-                "give the folder of the songs"
+                f"{path}: {'is no' if known else 'no such'} folder: give the "
+                "folder of the songs"
             )
-    names = None if sources is None else tuple(sources)
+    names = None if sources is None else _checked_names(sources)
     found = [_collect(path, names) for path in sides]
     references, estimates = found
     if not references:
@@ -661,8 +664,10 @@ def _score_files(stats, song, references, estimates, mono):
     for paths in (references, estimates):
         signals = []
         for group in paths:
-            parts = [_read(path, first, rate, mono, shape) for path in group]
-            shape = shape or parts[0].shape
+            parts = []
+            for path in group:
+                parts.append(_read(path, first, rate, mono, shape))
+                shape = parts[0].shape
             signals.append(sum(parts[1:], start=parts[0]))
         sides.append(np.stack(signals))
     try:
@@ -717,12 +722,11 @@ def _collect(folder, names):
             )
         entry[source] = [path]
 
-    for path in _visible(folder):
-        if path.is_dir():
-            for file in _audio(path):
-                source = known.get(file.stem.lower())
-                if source:
-                    add(path.name, source, file)
+    for path in _visible(folder, Path.is_dir):
+        for file in _audio(path):
+            source = known.get(file.stem.lower())
+            if source:
+                add(path.name, source, file)
     for path in _audio(folder):
         # The longest name that fits, as in song_no_vocals.
         for alias in sorted(known, key=len, reverse=True):
@@ -735,14 +739,19 @@ def _collect(folder, names):
 
 def _mir1k(folder):
     """Stereo files of MIR-1K: song to source to list of one channel."""
-    inner = folder / MIR1K_FOLDER
+    inner = folder / MIR1K_CLIPS
     songs = {}
-    for path in _audio(inner if inner.is_dir() else folder):
+    for path in _audio(inner if os.path.isdir(inner) else folder):
         channels = audio_info(path).channels
         if channels != 2:
             raise AudioError(
                 f"{path}: has {channels} channels, so it is no clip of MIR-1K, "
                 "and its name tells no source: name it <song>_vocals.wav"
+            )
+        if path.stem in songs:
+            raise AudioError(
+                f"{path}: song {path.stem} is there in another format too: "
+                "remove one"
             )
         songs[path.stem] = {
             source: [path.with_name(f"{path.name}#{channel}")]
@@ -751,24 +760,25 @@ def _mir1k(folder):
     return songs
 
 
-def _visible(folder):
-    """What is in a folder, sorted, without hidden things."""
+def _visible(folder, wanted):
+    """Things of one kind in a folder, sorted, without hidden ones."""
     try:
-        entries = sorted(folder.iterdir())
+        return [
+            entry
+            for entry in sorted(folder.iterdir())
+            if not entry.name.startswith(".") and wanted(entry)
+        ]
     except OSError as error:
+        # It may be listed, but what is in it may not be looked at.
         raise AudioError(
             f"{folder}: cannot be read: {error.strerror}"
         ) from None
-    return [entry for entry in entries if not entry.name.startswith(".")]
 
 
 def _audio(folder):
     """Audio files of a folder."""
-    return [
-        path
-        for path in _visible(folder)
-        if path.is_file() and path.suffix.lower() in AUDIO_SUFFIXES
-    ]
+    files = _visible(folder, Path.is_file)
+    return [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
 
 
 def _add_stems(entry):

@@ -179,8 +179,9 @@ class SongStats:
             group = [song.group or ""] * grouped
             writer.writerow([song.song_id, *group, *self._row(song)])
         with atomic_path(path, overwrite) as temporary:
+            # A song named in another encoding is shown as on a terminal.
             temporary.write_text(
-                text.getvalue(), encoding="utf-8", newline="\n"
+                text.getvalue(), "utf-8", "backslashreplace", newline="\n"
             )
         return Path(path)
 

@@ -443,7 +443,7 @@ def read_train_log(path) -> list[dict[str, float]]:
         raise NoteError(f"{path}: cannot be read: {error.strerror}") from None
     rows: dict[float, dict[str, float]] = {}
     for line in text.splitlines():
-        pairs = re.findall(r"([A-Za-z][\w ]*): (-?[\d.]+(?:e[-+]?\d+)?)", line)
+        pairs = re.findall(r"([A-Za-z][\w -]*): (-?[\d.]+(?:e[-+]?\d+)?)", line)
         row = {name.strip(): float(value) for name, value in pairs}
         if "epoch" in row and len(row) > 1:
             rows[row["epoch"]] = row

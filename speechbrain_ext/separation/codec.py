@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from speechbrain_ext.errors import ConfigError
 
@@ -11,6 +12,10 @@ WINDOWS = {
     "hamming": torch.hamming_window,
 }
 
+# The level of a frame is that of so many frames around it.
+LEVEL_FRAMES = 251
+_POWER_FLOOR = 1e-10  # of the level
+
 
 class STFT(nn.Module):
     """Short-time Fourier transform and its inverse.
@@ -18,6 +23,10 @@ class STFT(nn.Module):
     Frame k is centred at sample k * hop_length; outside the signal there is
     silence. A signal of any length comes back from its own spectrum to rounding
     error.
+
+    With less overlap than three quarters the last samples may lie at the very
+    end of the last window alone, where a mask's effect would be divided by next
+    to nothing: then there is one frame more, whose centre is after the end.
 
     Arguments
     ---------
@@ -84,9 +93,13 @@ class STFT(nn.Module):
         Returns
         -------
         torch.Tensor (..., frames, bins), complex
-            1 + samples // hop_length frames, n_fft // 2 + 1 bins.
+            1 + samples // hop_length frames, or one more if the hop is above
+            a quarter of the window; n_fft // 2 + 1 bins.
         """
         flat = wavs.reshape(-1, wavs.shape[-1])
+        hop_length = self.settings["hop_length"]
+        if 4 * hop_length > self.settings["win_length"]:
+            flat = nn.functional.pad(flat, (0, hop_length))
         spec = torch.stft(
             flat,
             **self.settings,
@@ -117,3 +130,33 @@ class STFT(nn.Module):
             length=length,
         )
         return wavs.reshape(*spec.shape[:-2], length)
+
+
+def level_around(spec, frames=LEVEL_FRAMES):
+    """Root mean square of a spectrogram around each frame.
+
+    A network whose input is divided by it neither cares for the level of a
+    recording nor hears a quiet verse as silence.
+
+    Arguments
+    ---------
+    spec : torch.Tensor (batch, frames, bins), complex
+    frames : int
+        Odd; beyond the ends there is nothing to average. Default: 251.
+
+    Returns
+    -------
+    torch.Tensor (batch, frames, 1)
+        At least 1e-5.
+
+    Example
+    -------
+    >>> spec = torch.tensor([0.0, 3.0, 3.0, 3.0]).view(1, 4, 1) + 0j
+    >>> level_around(spec, 3)[0, :, 0]
+    tensor([2.1213, 2.4495, 3.0000, 3.0000])
+    """
+    power = spec.abs().square().mean(-1).unsqueeze(1)
+    mean = functional.avg_pool1d(
+        power, frames, 1, frames // 2, count_include_pad=False
+    )
+    return mean.clamp(min=_POWER_FLOOR).sqrt().mT

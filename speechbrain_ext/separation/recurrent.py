@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn import functional
 
 from speechbrain_ext.errors import ConfigError
+from speechbrain_ext.separation.codec import level_around
 
 KINDS = ("dense", "gru", "rnn")
 
@@ -43,8 +44,6 @@ def joint_mask(estimates, eps=1e-8):
 class RecurrentNetwork(nn.Module):
     """Layers over the frames of a magnitude spectrogram under a joint mask.
 
-    Not indifferent to the level of its input, as published.
-
     With `("gru", "gru", "gru")` of 256 units and `relu` at the output that is
     the published network of https://github.com/leimao/Singing-Voice-Separation-RNN;
     with `("dense", "rnn", "dense")` of 1000 units, a context of 3 frames and a
@@ -69,6 +68,10 @@ class RecurrentNetwork(nn.Module):
     output : {"relu", "linear"}
         What the estimates go through before their magnitudes are taken.
         Default: relu.
+    normalise : bool
+        Whether magnitudes are divided by the level around them, so that the
+        masks do not depend on the level of the recording (default), or come
+        as they are, as in the published code.
 
     Raises
     ------
@@ -95,6 +98,7 @@ class RecurrentNetwork(nn.Module):
         context=1,
         n_sources=2,
         output="relu",
+        normalise=True,
     ):
         super().__init__()
         unknown = set(layers) - set(KINDS)
@@ -111,6 +115,7 @@ class RecurrentNetwork(nn.Module):
         if output not in ("relu", "linear"):
             raise ConfigError(f"output is {output!r}: use relu or linear")
         self.context = context
+        self.normalise = normalise
         self.n_sources = n_sources
         self.rectified = output == "relu"
         self.layers = nn.ModuleList()
@@ -136,7 +141,10 @@ class RecurrentNetwork(nn.Module):
             They add up to 1.
         """
         side = self.context // 2
-        padded = functional.pad(spec.abs(), (0, 0, side, side))
+        magnitudes = spec.abs()
+        if self.normalise:
+            magnitudes = magnitudes / level_around(spec)
+        padded = functional.pad(magnitudes, (0, 0, side, side))
         hidden = padded.unfold(1, self.context, 1).transpose(2, 3).flatten(2)
         for layer in self.layers:
             if isinstance(layer, nn.Linear):

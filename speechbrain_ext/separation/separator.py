@@ -118,3 +118,67 @@ class MaskSeparator(nn.Module):
         spec = self.codec(mixture)
         spectra = self.masks(spec) * spec.unsqueeze(1)
         return self.codec.inverse(spectra, mixture.shape[-1])
+
+
+class AngleSeparator(nn.Module):
+    """Multiplies magnitudes by phase angles: a fault, for the record.
+
+    A published system and its evaluation restored a spectrum from magnitude m
+    and phase p as m * p, in radians, instead of m * exp(i p). What comes out
+    has little to do with the sound: half of all bins change their sign at
+    random, and the imaginary parts are gone. Everything else is as in the
+    separator inside.
+
+    Arguments
+    ---------
+    separator : MaskSeparator
+        Its masks are real.
+
+    Example
+    -------
+    >>> from speechbrain_ext.separation.recurrent import RecurrentNetwork
+    >>> faulty = AngleSeparator(MaskSeparator(RecurrentNetwork(hidden_size=4)))
+    >>> mixture = torch.randn(1, 1, 5000)
+    >>> restored = faulty(mixture).sum(1)
+    >>> bool((restored - mixture).square().mean() > mixture.square().mean())
+    True
+    """
+
+    channels = None  # any number
+
+    def __init__(self, separator):
+        super().__init__()
+        self.separator = separator
+        self.sources = separator.sources
+        self.sample_rate = separator.sample_rate
+
+    @property
+    def codec(self):
+        """As that of the separator inside."""
+        return self.separator.codec
+
+    @property
+    def network(self):
+        """As that of the separator inside."""
+        return self.separator.network
+
+    @property
+    def context_s(self):
+        """As that of the separator inside."""
+        return self.separator.context_s
+
+    def forward(self, mixture):
+        """Separate a batch of mixtures, and spoil the result.
+
+        Arguments
+        ---------
+        mixture : torch.Tensor (batch, channels, samples)
+
+        Returns
+        -------
+        torch.Tensor (batch, sources, channels, samples)
+        """
+        spec = self.codec(mixture)
+        magnitudes = self.separator.masks(spec) * spec.abs().unsqueeze(1)
+        spectra = magnitudes * spec.angle().unsqueeze(1)
+        return self.codec.inverse(spectra.to(spec.dtype), mixture.shape[-1])

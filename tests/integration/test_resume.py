@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
-RECIPE = ROOT / "recipes/MIR_ST500/audio_transcription"
 
 # The recipe's script, whose process dies in a batch of the given number.
 SCRIPT = """
@@ -16,9 +16,9 @@ import os, sys
 sys.path.insert(0, os.environ["RECIPE"])
 import experiment
 from speechbrain_ext import recipe
-from speechbrain_ext.brains.transcription import TranscriptionBrain
+from speechbrain_ext.brains.training import RecipeBrain
 
-start, left = TranscriptionBrain.on_fit_batch_start, [int(os.environ["DIES"])]
+start, left = RecipeBrain.on_fit_batch_start, [int(os.environ["DIES"])]
 
 def dying(self, *arguments):
     start(self, *arguments)
@@ -26,12 +26,15 @@ def dying(self, *arguments):
     if left[0] == 0:
         os._exit(9)
 
-TranscriptionBrain.on_fit_batch_start = dying
+RecipeBrain.on_fit_batch_start = dying
 recipe.run(experiment.main)
 """
 
-# A mixed encoder with dropout, dropped layers and an epoch of probing.
-SETTINGS = """
+# Changes of a recipe's params.yaml, with what its checkpoints hold.
+RECIPES = {
+    # A mixed encoder with dropout, dropped layers and an epoch of probing.
+    "MIR_ST500/audio_transcription": (
+        """
 base: {base}
 data_folder: {folder}/data
 synthetic: {{mir_st500: {{n_train: 2, n_test: 1, song_s: 21.0}}}}
@@ -55,10 +58,31 @@ plot_songs: 0
 n_jobs: 1
 train_loader: {{batch_size: 1, num_workers: 1}}
 test_loader: {{num_workers: 0}}
-"""
+""",
+        ("encoder", "head"),
+    ),
+    # A network with batch statistics, and an average of its weights.
+    "MIR1K/vocal_separation": (
+        """
+base: {base}
+data_folder: {folder}/data
+synthetic: {{mir1k: {{n_train: 2, n_test: 1, song_s: [9.0, 12.0]}}}}
+segment_s: 2.0
+repeats: 1
+separator:
+  network:
+    channels: 4
+    growth: 2
+number_of_epochs: 2
+n_jobs: 1
+train_loader: {{batch_size: 1}}
+""",
+        ("separator", "average"),
+    ),
+}
 
 
-def train(folder, output, dies=0):
+def train(recipe, folder, output, dies=0):
     """Train with two ranks; returns the exit code and what was printed."""
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2"]
     options = ["--output_folder", output, "--ckpt_interval_steps", "1"]
@@ -68,7 +92,7 @@ def train(folder, output, dies=0):
         env={
             **os.environ,
             "DIES": str(dies),
-            "RECIPE": str(RECIPE),
+            "RECIPE": str(ROOT / "recipes" / recipe),
             "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",
             "MASTER_PORT": "0",
@@ -80,26 +104,32 @@ def train(folder, output, dies=0):
     return done.returncode, done.stdout + done.stderr
 
 
-def last_weights(folder):
+def last_weights(folder, names):
     """Weights of the last checkpoint."""
-    last = max(folder.glob("save/*/encoder.ckpt"), key=os.path.getmtime).parent
-    return [torch.load(last / f"{name}.ckpt") for name in ("encoder", "head")]
+    files = folder.glob(f"save/*/{names[0]}.ckpt")
+    last = max(files, key=os.path.getmtime).parent
+    return [torch.load(last / f"{name}.ckpt") for name in names]
 
 
-def test_killed_in_an_epoch(tmp_path):
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_killed_in_an_epoch(tmp_path, recipe):
+    settings, names = RECIPES[recipe]
+    base = ROOT / "recipes" / recipe / "params.yaml"
     (tmp_path / "killed.py").write_text(SCRIPT)
     (tmp_path / "tiny.yaml").write_text(
-        SETTINGS.format(base=RECIPE / "params.yaml", folder=tmp_path)
+        settings.format(base=base, folder=tmp_path)
     )
-    assert train(tmp_path, "whole")[0] == 0
-    # Each rank has 2 batches in an epoch: the fourth is the last of all.
-    code, said = train(tmp_path, "parts", dies=4)
+    code, said = train(recipe, tmp_path, "whole")
+    assert code == 0, said
+    # Each rank has at least 2 batches in an epoch: the fourth is there.
+    code, said = train(recipe, tmp_path, "parts", dies=4)
     assert code != 0
-    assert "mean over songs" not in said
-    code, said = train(tmp_path, "parts")
+    assert "model: parts" not in said
+    code, said = train(recipe, tmp_path, "parts")
     assert (code, said.count("Going into epoch 1")) == (0, 0), said
-    found = last_weights(tmp_path / "parts")
-    for part, state in enumerate(last_weights(tmp_path / "whole")):
+    found = last_weights(tmp_path / "parts", names)
+    whole = last_weights(tmp_path / "whole", names)
+    for own, state in zip(found, whole, strict=True):
         assert state
         for key, value in state.items():
-            assert torch.equal(value, found[part][key]), key
+            assert torch.equal(value, own[key]), key

@@ -1,6 +1,8 @@
 """Small recordings and a small model, made on the spot."""
 
+import errno
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -42,6 +44,27 @@ head: !new:speechbrain_ext.heads.MelodyHead
 decoder: !new:speechbrain_ext.frames.NoteDecoder
   onset_threshold: 0.4
 """
+
+
+@pytest.fixture
+def lock(monkeypatch):
+    """Take the right to enter a folder, and to list it unless told so."""
+
+    def make(folder, listed):
+        def guarded(method, refused):
+            def call(self, *arguments, **options):
+                if refused(self):
+                    raise PermissionError(errno.EACCES, "Permission denied")
+                return method(self, *arguments, **options)
+
+            return call
+
+        iterdir = guarded(Path.iterdir, lambda p: p == folder and not listed)
+        stat = guarded(Path.stat, lambda path: folder in path.parents)
+        monkeypatch.setattr(Path, "iterdir", iterdir)
+        monkeypatch.setattr(Path, "stat", stat)
+
+    return make
 
 
 SEPARATOR = """\

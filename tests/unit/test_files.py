@@ -6,7 +6,12 @@ import os
 import pytest
 
 from speechbrain_ext.errors import OutputError
-from speechbrain_ext.files import atomic_folder, atomic_path, atomic_paths
+from speechbrain_ext.files import (
+    atomic_folder,
+    atomic_path,
+    atomic_paths,
+    check_output,
+)
 
 
 def names(folder):
@@ -21,6 +26,22 @@ def test_file_appears_when_the_block_ends(tmp_path):
         assert not (tmp_path / "a.mid").exists()
     assert names(tmp_path) == ["a.mid"]
     assert (tmp_path / "a.mid").read_bytes() == b"1"
+
+
+def test_outputs_are_checked_without_a_trace(tmp_path):
+    check_output(tmp_path / "a.csv")
+    assert names(tmp_path) == []
+    (tmp_path / "a.csv").write_text("old")
+    check_output(tmp_path / "a.csv", overwrite=True)
+    assert (tmp_path / "a.csv").read_text() == "old"
+    assert names(tmp_path) == ["a.csv"]
+    for path, message in (
+        (tmp_path / "a.csv", "exists already"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "none" / "a.csv", "none does not exist"),
+    ):
+        with pytest.raises(OutputError, match=message):
+            check_output(path)
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import tracemalloc
 import warnings
 
 import joblib
@@ -79,6 +81,31 @@ def test_si_sdr_by_hand():
     # With a mean of 1 the reference is another one.
     assert si_sdr([s + 1], [s + n + 5], zero_mean=True) == pytest.approx(20)
     assert si_sdr([s + 1], [s + n + 5])[0] < 10
+
+
+def test_long_signals_take_no_memory_of_their_own():
+    """They are worked on in blocks, which do not show."""
+    rng = np.random.default_rng(0)
+    references = rng.normal(size=(1, 2, 200_000)).astype(np.float32) + 1
+    estimates = 0.7 * references + rng.normal(size=(1, 2, 200_000))
+    tracemalloc.start()
+    found = [
+        si_sdr(references, estimates)[0],
+        si_sdr(references, estimates, zero_mean=True)[0],
+        snr(references, estimates)[0],
+    ]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < references.nbytes
+    s, e = np.float64(references[0]), np.float64(estimates[0])
+    expected = []
+    for a, b in ((s, e), (s - s.mean(1, keepdims=True),) * 2):
+        if b is a:
+            b = e - e.mean(1, keepdims=True)
+        a = a * np.vdot(a, b) / np.vdot(a, a)
+        expected.append(10 * np.log10(np.sum(a**2) / np.sum((a - b) ** 2)))
+    expected.append(10 * np.log10(np.sum(s**2) / np.sum((s - e) ** 2)))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
 
 
 def test_channels_share_a_gain():
@@ -595,6 +622,20 @@ def test_stems_make_an_accompaniment(tmp_path):
     assert stats.fields == ("vocals",)
 
 
+def test_stems_may_differ_a_little_in_length(tmp_path):
+    """Also where they are read first, before what else tells the length."""
+    wav = sources_of(1, 1)[0][0, 0]
+    for name in ("vocals", "drums", "bass", "other"):
+        less = wav[: -RATE // 20] if name == "other" else wav
+        put(tmp_path / "ref" / "song" / f"{name}.wav", less)
+    for name in ("vocals", "accompaniment"):
+        put(tmp_path / "est" / "song" / f"{name}.wav", wav)
+    both = tmp_path / "ref", tmp_path / "est", "si"
+    stats = evaluate_folder(*both, ("accompaniment", "vocals"))[0]
+    other = evaluate_folder(*both, ("vocals", "accompaniment"))[0]
+    np.testing.assert_allclose(stats.values(), other.values()[:, :, ::-1])
+
+
 def test_a_little_more_or_less_is_cut_or_filled(folders):
     name = "song 1_vocals.flac"
     wavs, _ = sources_of(1, 1, 1)
@@ -716,6 +757,51 @@ def test_wrong_folders(folders, tmp_path):
     put(tmp_path / "mono" / "song 1.wav", sources_of(1, 1)[0][0])
     with pytest.raises(AudioError, match="1 channels, so it is no clip of MIR"):
         evaluate_folder(tmp_path / "mono", folders / "est")
+    for suffix in ("wav", "flac"):
+        put(tmp_path / "twice" / f"song 1.{suffix}", sources_of(2, 1)[0][0])
+    with pytest.raises(AudioError, match="song 1 is there in another format"):
+        evaluate_folder(tmp_path / "twice", folders / "est")
+    with pytest.raises(AudioError, match="xxx: no such folder"):
+        evaluate_folder(folders / "ref", tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("place", ["est", "ref/song 1"])
+def test_folders_that_may_not_be_read(folders, lock, place, listed):
+    lock(folders / place, listed)
+    with pytest.raises(AudioError, match=f"{place}: cannot be read: Permis"):
+        evaluate_folder(folders / "ref", folders / "est")
+
+
+def test_names_in_another_encoding(folders, capsys):
+    for side in ("ref", "est"):
+        for name, wav in zip(
+            (b"vocals", b"accompaniment"), sources_of(1, 1)[0], strict=True
+        ):
+            put(folders / "plain.wav", wav)
+            path = os.fsencode(folders / side) + b"/caf\xe9_" + name + b".wav"
+            os.replace(folders / "plain.wav", path)
+    both = [str(folders / "ref"), str(folders / "est")]
+    command = ["evaluate", "separation", *both, "--protocol", "si"]
+    assert main([*command, "--csv", str(folders / "scores.csv")]) == 0
+    with (folders / "scores.csv").open(encoding="utf-8") as file:
+        songs = [row["song_id"] for row in csv.DictReader(file)]
+    assert songs == ["caf\\udce9", "song 1", "song 2"]
+
+
+def test_a_table_that_cannot_be_written_is_refused_before_the_work(
+    folders, capsys
+):
+    # Nothing there can be scored.
+    command = ["evaluate", "separation", str(folders), str(folders)]
+    for name, message in (
+        ("none/scores.csv", "none does not exist: create it first"),
+        ("est", "est: is a folder: give the name of a file"),
+    ):
+        options = ["--csv", str(folders / name), "--force"]
+        assert main([*command, *options]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and message in err and err.count("\n") == 1
 
 
 def test_command_line_options(folders, capsys):
@@ -723,7 +809,9 @@ def test_command_line_options(folders, capsys):
     for option, message in (
         (["--jobs", "0"], "--jobs is 0: use 1 or more"),
         (["--protocol", "v5"], "invalid choice: 'v5'"),
-        (["--sources", "vocals,vocals"], "name each once"),
+        (["--sources", "vocals,vocals"], "vocals, vocals: name each once"),
+        (["--sources", "vocals,"], "sources vocals, '': name each once"),
+        (["--sources", ""], "sources '': name each once"),
     ):
         assert main(["evaluate", "separation", *both, *option]) == 2
         out, err = capsys.readouterr()

@@ -1,6 +1,7 @@
 """MUSDB18 in both editions: songs written by hand, and what may go wrong."""
 
 import importlib.util
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -270,6 +271,42 @@ def test_stems_that_do_not_add_up_are_named(hq, tmp_path):
     assert summary.remarks[-1] == (
         "stems that do not add up to the mixture: No dash"
     )
+
+
+def test_a_full_disk_leaves_nothing(tmp_path):
+    resource = pytest.importorskip("resource", reason="there are no quotas")
+    noise = np.random.default_rng(0).integers(-20000, 20000, (40000, 2))
+    folder = tmp_path / "in" / "train" / "A - B"
+    wavs(folder, len(noise) / SAMPLE_RATE)
+    # It does not get shorter as FLAC.
+    soundfile.write(folder / "bass.wav", noise.astype(np.int16), SAMPLE_RATE)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, limits[1]))
+    try:
+        for options in ({}, {"audio_folder": tmp_path / "shared"}):
+            with pytest.raises(OutputError, match="writing failed .* free"):
+                prepare("musdb18", tmp_path / "in", tmp_path / "o", **options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "o").exists()
+    assert list((tmp_path / "shared").iterdir()) == []
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("place", ["", "train", "train/A - B"])
+def test_folders_that_may_not_be_read(hq, tmp_path, lock, place, listed):
+    lock(hq / place, listed)
+    with pytest.raises(ManifestError, match="cannot be read .Permission den"):
+        prepare("musdb18", hq, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_in_another_encoding_are_refused(hq, tmp_path):
+    name = os.fsdecode(b"caf\xe9 - one")
+    wavs(tmp_path / "song")
+    os.rename(tmp_path / "song", hq / "train" / name)
+    with pytest.raises(ManifestError, match="cannot name a song"):
+        prepare("musdb18", hq, tmp_path / "out")
 
 
 def test_any_number_of_jobs_gives_the_same_files(hq, tmp_path):

@@ -128,9 +128,11 @@ def test_frames_stand_at_the_same_times(rate):
         assert framing.count(samples) == expected
 
 
-def test_frames_of_a_stream_are_those_of_the_codec():
-    codec = STFT(64, 16, win_length=48, window="sqrt_hann")
-    wav = noise(5001, 2)
+@pytest.mark.parametrize("hop", [8, 16, 24])
+@pytest.mark.parametrize("samples", [1, 24, 48, 5001, 5016])
+def test_frames_of_a_stream_are_those_of_the_codec(hop, samples):
+    codec = STFT(64, hop, win_length=48, window="sqrt_hann")
+    wav = noise(samples, 2)
     framing = Framing(codec, 16000, 16000)
     parts = list(framing.stream([wav[:3], wav[3:4000], wav[4000:]]))
     spec = codec(torch.from_numpy(wav.T.copy())).transpose(0, 1).numpy()
@@ -201,9 +203,10 @@ def test_endless_context_is_faded(keeps):
     assert np.abs(chunked.sum(1) - wav).max() < 2e-6
 
 
+@pytest.mark.parametrize("hop", [256, 512])
 @pytest.mark.parametrize("rate", RATES)
-def test_unit_masks_give_back_the_input(rate):
-    separator = MaskSeparator(Fixed(0, 513))
+def test_unit_masks_give_back_the_input(rate, hop):
+    separator = MaskSeparator(Fixed(0, 513), hop_length=hop)
     for samples in (1, 2, 77, rate + 13):
         wav = noise(samples, 2)
         voice = joined(separator, wav, rate)[:, 0]

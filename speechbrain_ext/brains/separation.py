@@ -1,0 +1,529 @@
+"""The Brain of systems that separate a voice from its accompaniment."""
+
+import shlex
+import sys
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import speechbrain as sb
+import torch
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from speechbrain.utils.distributed import if_main_process
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from speechbrain_ext.audio import write_audio
+from speechbrain_ext.brains.training import (
+    RecipeBrain,
+    config_errors,
+    unwrap,
+)
+from speechbrain_ext.errors import ConfigError
+from speechbrain_ext.files import atomic_path
+from speechbrain_ext.metrics.bss_eval import si_sdr
+from speechbrain_ext.metrics.separation import SeparationStats
+from speechbrain_ext.separation.dataset import separation_dataset
+
+# Longer songs are tested piece by piece, s.
+WHOLE_S = 30.0
+
+
+class SeparationObjective(nn.Module):
+    """A separator together with its loss, as one module.
+
+    So that gradients of every loss, whichever parts of the separator it runs,
+    are averaged over the processes of a distributed training.
+
+    Arguments
+    ---------
+    separator : torch.nn.Module
+    loss : callable
+        Called with (separator, mixture, sources, epoch), gives a dictionary
+        of terms to be added up (`losses`).
+    """
+
+    def __init__(self, separator, loss):
+        super().__init__()
+        self.separator = separator
+        self.loss = loss
+
+    def forward(self, mixture, sources, epoch):
+        """Terms of the loss of a batch.
+
+        Arguments
+        ---------
+        mixture : torch.Tensor (batch, channels, samples)
+        sources : torch.Tensor (batch, sources, channels, samples)
+        epoch : int
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+        """
+        return self.loss(self.separator, mixture, sources, epoch)
+
+
+class SeparationBrain(RecipeBrain):
+    """Trains and evaluates a separator.
+
+    Modules: `objective`, a `SeparationObjective`. Hyper-parameters: those of
+    `RecipeBrain`, and `separator`, `optimizer`, `average_decay`,
+    `keep_checkpoints`, `train_logger`, `output_folder`, `scoring`.
+
+    Besides the weights in training, their running average over the last steps
+    is kept (Polyak and Juditsky, 1992): that is validated, tested and exported.
+    `average_decay` is its share kept per step; 0 means the weights themselves.
+
+    Arguments
+    ---------
+    *args, **kwargs
+        See `speechbrain.Brain`.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.test_rate = None
+        self.average = AveragedModel(
+            unwrap(self.modules.objective).separator,
+            multi_avg_fn=get_ema_multi_avg_fn(self.hparams.average_decay),
+            use_buffers=True,
+        )
+        if self.checkpointer is not None:
+            self.checkpointer.add_recoverable("average", self.average)
+
+    @property
+    def separator(self):
+        """The separator that is evaluated."""
+        return self.average.module
+
+    # ---- one batch ------------------------------------------------------
+
+    def compute_forward(self, batch, stage):
+        """Loss terms of a batch, and in evaluation its estimates.
+
+        Arguments
+        ---------
+        batch : PaddedBatch
+        stage : speechbrain.Stage
+
+        Returns
+        -------
+        (dict of str to torch.Tensor, torch.Tensor or None)
+            Scalars; (batch, sources, channels, samples).
+        """
+        sources = batch.sources.data.to(self.device)
+        mixture = sources.sum(1)
+        epoch = self.hparams.epoch_counter.current
+        if stage == sb.Stage.TRAIN:
+            return self.modules.objective(mixture, sources, epoch), None
+        separator = self.separator.eval()
+        terms = {}
+        if stage == sb.Stage.VALID:
+            loss = unwrap(self.modules.objective).loss
+            terms = loss(separator, mixture, sources, epoch)
+            return terms, separator(mixture)
+        return terms, self.separate(mixture)
+
+    def separate(self, mixture):
+        """Separate tested songs, long ones in bounded memory.
+
+        As `VoiceSeparator` does it, also where the songs have another sample
+        rate than the separator.
+
+        Arguments
+        ---------
+        mixture : torch.Tensor (batch, channels, samples)
+            At the rate of the test.
+
+        Returns
+        -------
+        torch.Tensor (batch, sources, channels, samples)
+        """
+        rate = self.test_rate
+        if (
+            rate == self.separator.sample_rate
+            and mixture.shape[-1] <= WHOLE_S * rate
+        ):
+            return self.separator(mixture)
+        from speechbrain_ext.inference.transfer import estimate_sources
+
+        size = round(WHOLE_S * rate)
+        estimates = []
+        for song in mixture:
+            blocks = (
+                np.ascontiguousarray(part.T.cpu().numpy())
+                for part in song.split(size, dim=1)
+            )
+            parts = estimate_sources(
+                self.separator, blocks, rate, device=self.device
+            )
+            whole = np.concatenate([part for _, part in parts])
+            estimates.append(torch.from_numpy(whole.transpose(1, 2, 0)))
+        return torch.stack(estimates)
+
+    def compute_objectives(self, predictions, batch, stage):
+        """Loss of a batch; in evaluation also scores the estimates.
+
+        Arguments
+        ---------
+        predictions : tuple
+            From `compute_forward`.
+        batch : PaddedBatch
+        stage : speechbrain.Stage
+
+        Returns
+        -------
+        torch.Tensor
+            Scalar.
+        """
+        terms, estimates = predictions
+        for name, value in terms.items():
+            total = self.loss_sums.get(name, 0.0)
+            self.loss_sums[name] = total + value.item()
+        self.loss_count += 1
+        if estimates is not None:
+            self._score(batch, estimates.float().cpu().numpy(), stage)
+        return sum(terms.values(), torch.zeros((), device=self.device))
+
+    def _score(self, batch, estimates, stage):
+        for k, sources in enumerate(batch.sources.data.cpu().numpy()):
+            if stage == sb.Stage.VALID:
+                mixture = np.broadcast_to(sources.sum(0), sources.shape)
+                gain = si_sdr(sources, estimates[k]) - si_sdr(sources, mixture)
+                self.gains.append(gain)
+                continue
+            song_id = batch.song_id[k]
+            self.stats.append(
+                song_id,
+                sources,
+                estimates[k],
+                self.test_rate,
+                batch.singer[k] or None,
+            )
+            self.on_estimate(song_id, estimates[k])
+
+    def on_estimate(self, song_id, estimates):
+        """Called with the estimates of every tested song; keeps them on disk.
+
+        Arguments
+        ---------
+        song_id : str
+        estimates : np.ndarray (sources, channels, samples)
+        """
+        if self.estimates_folder is None or not if_main_process():
+            return
+        for name, wav in zip(self.separator.sources, estimates, strict=True):
+            write_audio(
+                self.estimates_folder / f"{song_id}_{name}.wav",
+                wav.T,
+                self.test_rate,
+                overwrite=True,
+                subtype="FLOAT",
+            )
+
+    # ---- optimisation ---------------------------------------------------
+
+    def init_optimizers(self):
+        """One optimiser for all weights."""
+        with config_errors("optimizer"):
+            self.optimizers_dict = {
+                "separator": self.hparams.optimizer(
+                    self.modules.objective.parameters()
+                )
+            }
+        self.remember_rates()
+        if self.checkpointer is not None:
+            self.checkpointer.add_recoverable(
+                "optimizer", self.optimizers_dict["separator"]
+            )
+
+    def on_fit_batch_end(self, batch, outputs, loss, should_step):
+        """Update the average of the weights.
+
+        Arguments
+        ---------
+        batch, outputs, loss, should_step
+            See `speechbrain.Brain`.
+        """
+        if should_step:
+            self.average.update_parameters(
+                unwrap(self.modules.objective).separator
+            )
+
+    # ---- stages ---------------------------------------------------------
+
+    def on_stage_start(self, stage, epoch=None):
+        """Reset what is gathered during a stage.
+
+        Arguments
+        ---------
+        stage : speechbrain.Stage
+        epoch : int, optional
+        """
+        self.loss_sums, self.loss_count, self.gains = {}, 0, []
+        self.stats = SeparationStats(
+            self.hparams.scoring, self.separator.sources
+        )
+
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        """Log and keep checkpoints.
+
+        Arguments
+        ---------
+        stage : speechbrain.Stage
+        stage_loss : float
+        epoch : int, optional
+        """
+        logs = {"loss": stage_loss}
+        if len(self.loss_sums) > 1:
+            for name, value in self.loss_sums.items():
+                logs[f"{name}_loss"] = value / max(1, self.loss_count)
+        if stage == sb.Stage.TRAIN:
+            self.train_logs = logs
+            return
+        if stage == sb.Stage.TEST:
+            return
+        gains = np.ma.masked_invalid(self.gains).mean(0).filled(0.0)
+        for name, gain in zip(self.separator.sources, gains, strict=True):
+            logs[f"{name}_SI-SDRi"] = float(gain)
+        rate = self.optimizers_dict["separator"].param_groups[0]["lr"]
+        self.hparams.train_logger.log_stats(
+            {"epoch": epoch, "lr": rate}, self.train_logs, valid_stats=logs
+        )
+        if self.checkpointer is not None:
+            self.checkpointer.save_and_keep_only(
+                meta={"SI-SDRi": float(gains.mean()), "epoch": epoch},
+                max_keys=["SI-SDRi"],
+                num_to_keep=self.hparams.keep_checkpoints,
+            )
+
+    # ---- results --------------------------------------------------------
+
+    def test(
+        self,
+        name,
+        dataset,
+        folder,
+        loader_kwargs,
+        keep=False,
+        sample_rate=None,
+    ):
+        """Evaluate the best checkpoint on a test set and write the results.
+
+        Arguments
+        ---------
+        name : str
+            Of the test set; results go to `folder/name`.
+        dataset : DynamicItemDataset
+            Whole songs.
+        folder : str or Path
+            Existing results in it are replaced.
+        loader_kwargs : dict
+            For the data loader.
+        keep : bool
+            Whether the estimates are written, to `estimates/`. Default: False.
+        sample_rate : int, optional
+            Of the songs, hertz. Default: that of the separator.
+
+        Returns
+        -------
+        SeparationStats
+            Also written: `scores.csv` (per song), `scores.txt` (table).
+        """
+        folder = Path(folder) / name
+        folder.mkdir(parents=True, exist_ok=True)
+        self.test_rate = sample_rate or self.separator.sample_rate
+        self.estimates_folder = folder / "estimates" if keep else None
+        if keep:
+            self.estimates_folder.mkdir(exist_ok=True)
+        self.evaluate(
+            dataset, max_key="SI-SDRi", test_loader_kwargs=dict(loader_kwargs)
+        )
+        if if_main_process():
+            self.stats.write_csv(folder / "scores.csv", overwrite=True)
+            with atomic_path(folder / "scores.txt", overwrite=True) as path:
+                path.write_text(f"{name}\n{self.stats.table()}\n")
+        return self.stats
+
+    def export(self, folder, name, card):
+        """Write the best checkpoint as a folder that `VoiceSeparator` loads.
+
+        Arguments
+        ---------
+        folder : str or Path
+            An existing model folder is replaced.
+        name : str
+            Name of the model.
+        card : str
+            Model card, Markdown.
+        """
+        self.on_evaluate_start(max_key="SI-SDRi")
+        if not if_main_process():
+            return
+        from speechbrain_ext.inference.model_folder import export_model
+
+        resolved = Path(self.hparams.output_folder) / "hyperparams.yaml"
+        yaml = YAML()
+        tree = yaml.load(resolved.read_text(encoding="utf-8"))
+        model = CommentedMap(
+            model_name=name,
+            sample_rate=self.separator.sample_rate,
+            separator=tree["separator"],
+        )
+        stream = StringIO()
+        yaml.dump(model, stream)
+        export_model(
+            folder,
+            stream.getvalue(),
+            {"separator": self.separator},
+            card,
+            overwrite=True,
+        )
+
+
+def run_separation(hparams, run_opts, train, valid, tests, test_rate=None):
+    """Train, test and export a separator: what its recipes share.
+
+    Arguments
+    ---------
+    hparams : dict
+        Of the recipe, see `SeparationBrain`.
+    run_opts : dict
+        Of SpeechBrain.
+    train, valid : list of dict
+        Manifest rows.
+    tests : dict of str to list of dict
+        Manifest rows by test set.
+    test_rate : int, optional
+        Sample rate at which test sets are separated and scored, hertz. Default:
+        that of the separator.
+
+    Returns
+    -------
+    dict of str to SeparationStats
+        By test set. `output_folder` gets `results/<test set>/`,
+        `results/summary.txt`, `training.png` and the model folder `model/`;
+        with `--debug`, its folder `debug` does.
+    """
+    output = Path(hparams["output_folder"])
+    separator = hparams["separator"]
+    if tuple(separator.sources) != ("vocals", "accompaniment"):
+        raise ConfigError(
+            f"separator.sources is {list(separator.sources)}: this recipe "
+            "gives it vocals, accompaniment"
+        )
+    if hparams["start_from"]:
+        from speechbrain_ext.inference.model_folder import (
+            find_model,
+            load_weights,
+        )
+
+        load_weights(
+            find_model(hparams["start_from"]), {"separator": separator}
+        )
+    shared = {
+        "sample_rate": separator.sample_rate,
+        "channels": hparams["channels"],
+        "seed": hparams["seed"],
+    }
+    train_set = separation_dataset(
+        train,
+        epoch_counter=hparams["epoch_counter"],
+        augment=hparams["augment"],
+        segment_s=hparams["segment_s"],
+        **shared,
+    )
+    valid_set = separation_dataset(
+        valid,
+        ratio_db=hparams["test_ratio_db"],
+        segment_s=None if hparams["valid_whole"] else hparams["segment_s"],
+        **shared,
+    )
+    brain = SeparationBrain(
+        modules={"objective": SeparationObjective(separator, hparams["loss"])},
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"],
+    )
+    if brain.debug:
+        # Two batches of training must not replace real results.
+        output = output / "debug"
+    brain.fit(
+        hparams["epoch_counter"],
+        train_set,
+        valid_set,
+        train_loader_kwargs=dict(hparams["train_loader"]),
+        valid_loader_kwargs=dict(hparams["test_loader"]),
+    )
+    results = {
+        name: brain.test(
+            name,
+            separation_dataset(
+                rows,
+                ratio_db=hparams["test_ratio_db"],
+                **{**shared, "sample_rate": test_rate or separator.sample_rate},
+            ),
+            output / "results",
+            hparams["test_loader"],
+            hparams["keep_estimates"],
+            test_rate,
+        )
+        for name, rows in tests.items()
+    }
+    table = "\n\n".join(
+        f"{name}\n{stats.table()}" for name, stats in results.items()
+    )
+    brain.export(
+        output / "model",
+        hparams["experiment"],
+        model_card(hparams["experiment"], train, table),
+    )
+    if if_main_process():
+        from speechbrain_ext.report.plots import read_train_log, training_curves
+
+        log = hparams["train_logger"].save_file
+        if Path(log).exists():
+            training_curves(read_train_log(log), output / "training.png", True)
+        with atomic_path(output / "results" / "summary.txt", True) as path:
+            path.write_text(table + "\n", encoding="utf-8")
+        print(f"\n{table}\n\nresults: {output / 'results'}")
+        print(f"model: {output / 'model'}")
+    return results
+
+
+def model_card(name, rows, table) -> str:
+    """Model card of a freshly trained model.
+
+    Arguments
+    ---------
+    name : str
+    rows : list of dict
+        Manifest rows of the training data.
+    table : str
+        Scores.
+
+    Returns
+    -------
+    str
+        Markdown: use, data, command, scores, limits.
+    """
+    hours = sum(row["stop"] - row["start"] for row in rows) / 3600
+    songs = len({row["song_id"] for row in rows})
+    licences = ", ".join(sorted({row.get("license", "?") for row in rows}))
+    command = shlex.join(["python", *map(str, sys.argv)])
+    return f"""# {name}
+
+Voice and accompaniment from a recording of both.
+
+- Use: `singbrain separate FILE --model FOLDER_OF_THIS_CARD -o FOLDER`
+- Training data: {songs} songs, {hours:.1f} h, licence {licences}
+- Training command: `{command}`
+- Limits: only as good on other material than that of the table as you find it
+  to be on a sample of your own.
+
+```
+{table}
+```
+"""

@@ -1,0 +1,231 @@
+"""What the training of all systems shares: checkpoints, rates, seeds."""
+
+import zlib
+from contextlib import contextmanager
+
+import numpy as np
+import speechbrain as sb
+import torch
+from speechbrain.utils.checkpoints import Checkpointer
+from speechbrain.utils.distributed import get_rank
+from torch.nn.parallel import DistributedDataParallel
+
+from speechbrain_ext.errors import ConfigError, ModelError
+
+
+class Checkpoints(Checkpointer):
+    """A checkpointer that tells on one line what it cannot load.
+
+    Arguments
+    ---------
+    *args, **kwargs
+        See `speechbrain.utils.checkpoints.Checkpointer`.
+    """
+
+    def recover_if_possible(self, *args, **kwargs):
+        """Load a checkpoint if there is one.
+
+        Arguments
+        ---------
+        *args, **kwargs
+            Which one: see `speechbrain.utils.checkpoints.Checkpointer`.
+
+        Returns
+        -------
+        Checkpoint or None
+
+        Raises
+        ------
+        ModelError
+            If it is damaged or belongs to another model.
+        """
+        place = self.checkpoints_dir
+        try:
+            found = self.find_checkpoint(*args, **kwargs)
+            if found is not None:
+                place = found.path
+                self.load_checkpoint(found)
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise ModelError(
+                f"{place}: is damaged or the checkpoint of another model: "
+                "move it away, use the settings it was made with, or name "
+                f"another output_folder ({reason[:150]})"
+            ) from error
+        return found
+
+
+class WarmupCosine:
+    """Learning-rate factor that rises linearly and falls along a cosine.
+
+    Arguments
+    ---------
+    warmup : float
+        Share of the training spent rising. Default: 0.15.
+    final : float
+        Factor at the end. Default: 0.001.
+
+    Example
+    -------
+    >>> schedule = WarmupCosine(warmup=0.5, final=0.0)
+    >>> [round(schedule(p), 3) for p in (0.25, 0.5, 0.75, 1.0)]
+    [0.5, 1.0, 0.5, 0.0]
+    """
+
+    def __init__(self, warmup=0.15, final=0.001):
+        self.warmup = warmup
+        self.final = final
+
+    def __call__(self, progress: float) -> float:
+        """Factor at a point of the training.
+
+        Arguments
+        ---------
+        progress : float
+            Share of all steps done, 0 to 1.
+
+        Returns
+        -------
+        float
+        """
+        if progress < self.warmup:
+            return progress / self.warmup
+        rest = (progress - self.warmup) / max(1e-9, 1 - self.warmup)
+        cosine = 0.5 * (1 + np.cos(np.pi * min(1.0, rest)))
+        return float(self.final + (1 - self.final) * cosine)
+
+
+@contextmanager
+def config_errors(name):
+    """Blame what a class says about its arguments on the YAML.
+
+    Arguments
+    ---------
+    name : str
+        Key of the YAML.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    ConfigError
+        Instead of a TypeError or ValueError of the block.
+    """
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name}: {error}") from error
+
+
+def unwrap(module):
+    """Return the module inside a distributed wrapper, or the module itself.
+
+    Arguments
+    ---------
+    module : torch.nn.Module
+
+    Returns
+    -------
+    torch.nn.Module
+    """
+    return getattr(module, "module", module)
+
+
+class RecipeBrain(sb.Brain):
+    """Base of the Brains of recipes.
+
+    Hyper-parameters: `seed`, `epoch_counter`, `number_of_epochs`,
+    `lr_schedule`.
+    """
+
+    def make_dataloader(self, dataset, stage, **kwargs):
+        """Remember how many batches an epoch of training has.
+
+        Arguments
+        ---------
+        dataset : Dataset
+        stage : speechbrain.Stage
+        **kwargs : dict
+            See `speechbrain.Brain.make_dataloader`.
+
+        Returns
+        -------
+        DataLoader
+        """
+        with config_errors(f"{stage.name.lower()} loader"):
+            loader = super().make_dataloader(dataset, stage, **kwargs)
+        if stage == sb.Stage.TRAIN:
+            self.train_batches = max(1, len(loader))
+        return loader
+
+    def _wrap_distributed(self):
+        """Wrap modules for a distributed training, on CPUs too.
+
+        Batch statistics are shared by processes on GPUs; on CPUs, which torch
+        has no synchronised normalisation for, each has its own.
+        """
+        on_cpu = torch.device(self.device).type == "cpu"
+        if not (self.distributed_launch and on_cpu):
+            super()._wrap_distributed()
+            return
+        for name, module in self.modules.items():
+            if any(p.requires_grad for p in module.parameters()):
+                self.modules[name] = DistributedDataParallel(
+                    module, find_unused_parameters=self.find_unused_parameters
+                )
+
+    def remember_rates(self):
+        """Note the optimisers' rates, the peaks of the schedule."""
+        self.peak_rates = {
+            name: optimizer.param_groups[0]["lr"]
+            for name, optimizer in self.optimizers_dict.items()
+        }
+
+    def on_fit_batch_start(self, batch, should_step):
+        """Seed the step and set its learning rates.
+
+        With dropout drawn from (seed, epoch, step), a resumed training ends
+        in the same weights as one that was never interrupted.
+
+        Arguments
+        ---------
+        batch : PaddedBatch
+        should_step : bool
+        """
+        epoch = self.hparams.epoch_counter.current
+        key = f"{self.hparams.seed}/{epoch}/{self.step}/{get_rank() or 0}"
+        torch.manual_seed(zlib.crc32(key.encode()))
+        if self.hparams.lr_schedule is None:
+            return
+        done = (epoch - 1) * self.train_batches + self.step
+        total = self.hparams.number_of_epochs * self.train_batches
+        factor = self.hparams.lr_schedule(done / total)
+        for name, optimizer in self.optimizers_dict.items():
+            for group in optimizer.param_groups:
+                group["lr"] = self.peak_rates[name] * factor
+
+    def on_evaluate_start(self, max_key=None, min_key=None):
+        """Load the best checkpoint.
+
+        Arguments
+        ---------
+        max_key, min_key : str, optional
+            See `speechbrain.Brain.on_evaluate_start`.
+
+        Raises
+        ------
+        ModelError
+            If nothing has been trained yet.
+        """
+        if self.checkpointer is None:
+            return
+        found = self.checkpointer.recover_if_possible(
+            max_key=max_key, min_key=min_key
+        )
+        if found is None and not self.debug:
+            raise ModelError(
+                f"{self.checkpointer.checkpoints_dir}: holds no checkpoint "
+                "of a whole epoch: train first"
+            )
