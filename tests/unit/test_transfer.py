@@ -17,6 +17,7 @@ from speechbrain_ext.inference.transfer import (
 )
 from speechbrain_ext.separation.codec import STFT
 from speechbrain_ext.separation.separator import MaskSeparator
+from speechbrain_ext.separation.unet import UNet
 
 RATES = (8000, 11025, 22050, 44100, 48000, 96000)
 
@@ -172,6 +173,21 @@ def test_chunked_is_the_models_own_forward(
         batch_size=batch_size,
     )
     assert np.abs(estimates - whole(separator, wav)).max() < 2e-6
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_unet_in_chunks_is_the_whole(channels):
+    torch.manual_seed(0)
+    network = UNet(n_bins=65, channels=4, growth=2, levels=2)
+    with torch.no_grad():
+        network.output[-1].weight.normal_()
+    separator = MaskSeparator(network, n_fft=128, hop_length=32).eval()
+    wav = noise(40003, channels)
+    expected = whole(separator, wav)
+    assert expected[:, 0].std() > 0.1 * wav.std()
+    # 160 frames at a time, and 245 on both sides.
+    found = joined(separator, wav, 16000, chunk_s=0.32, batch_size=4)
+    assert np.abs(found - expected).max() < 5e-6
 
 
 def test_a_grid_missed_would_show(monkeypatch):
