@@ -1,5 +1,7 @@
 """A band-split RoFormer, by the package BS-RoFormer."""
 
+import warnings
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -123,7 +125,10 @@ class BandSplitRoFormer(nn.Module):
         # Whole frames come back, and the ends are mirrored.
         frames = -(-max(length, self.n_fft) // self.hop_length)
         padded = functional.pad(mixture, (0, frames * self.hop_length - length))
-        voice = self.model(padded)[..., :length]
+        with warnings.catch_warnings():
+            # Of an older name in torch for a choice of kernels.
+            warnings.simplefilter("ignore", FutureWarning)
+            voice = self.model(padded)[..., :length]
         return torch.stack([voice, mixture - voice], dim=1)
 
 
