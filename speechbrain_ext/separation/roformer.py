@@ -108,6 +108,10 @@ class BandSplitRoFormer(nn.Module):
         # Complex numbers of bfloat16 do not exist.
         for estimator in self.model.mask_estimators:
             estimator.register_forward_hook(_as_float)
+        # What is kept for one length is wrong in an average of weights.
+        for part in self.model.modules():
+            if hasattr(part, "cache_if_possible"):
+                part.cache_if_possible = False
 
     def forward(self, mixture):
         """Separate a batch of mixtures.

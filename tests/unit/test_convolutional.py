@@ -20,11 +20,8 @@ def seed():
 
 
 def small(padded=True, patch_frames=5):
-    """A network of patches with weights that matter."""
-    network = PatchNetwork(30, patch_frames, padded=padded).eval()
-    for layer in (*network.hidden, network.output):
-        torch.nn.init.normal_(layer.weight, std=0.2)
-    return network
+    """A network of patches."""
+    return PatchNetwork(30, patch_frames, padded=padded).eval()
 
 
 def test_size_of_the_published_network():

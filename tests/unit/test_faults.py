@@ -162,7 +162,7 @@ def network(**settings):
     torch.manual_seed(0)
     made = SlidingPatches(PatchNetwork(20, 3), **settings).eval()
     for layer in (*made.patches.hidden, made.patches.output):
-        nn.init.normal_(layer.weight, std=0.2)
+        nn.init.normal_(layer.weight, std=0.05)
     return made
 
 

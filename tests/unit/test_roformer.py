@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from speechbrain_ext.errors import ConfigError, DependencyError
 from speechbrain_ext.inference.model_folder import export_model, load_model
@@ -77,6 +78,20 @@ def test_half_precision():
         coarse = made(mixture)
     assert coarse.dtype == torch.float32
     assert 0 < (coarse - exact).abs().max() < 0.05 * exact.std()
+
+
+@torch.inference_mode()
+def test_an_average_of_weights_keeps_positions():
+    made, mixture = tiny(), torch.randn(1, 2, 4000)
+    average = AveragedModel(
+        made, multi_avg_fn=get_ema_multi_avg_fn(0.5), use_buffers=True
+    )
+    average.update_parameters(made)
+    # Training sees less than validation.
+    made(mixture[..., :1000])
+    average.module(mixture)
+    average.update_parameters(made)
+    torch.testing.assert_close(average.module(mixture), made(mixture))
 
 
 def test_all_weights_learn():
