@@ -217,7 +217,7 @@ def check_folder(folder, corpus: Corpus) -> Path:
         If it is no folder.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise ManifestError(
             f"{folder}: no such folder: give the folder of {corpus.name} "
             f"(see {corpus.url})"
@@ -241,11 +241,7 @@ def find_file(folders: Iterable[Path], names: Iterable[str]) -> Path | None:
     """
     names = [name.lower() for name in names]
     for folder in folders:
-        if not folder.is_dir():
-            continue
-        files = {
-            p.name.lower(): p for p in sorted(folder.iterdir()) if p.is_file()
-        }
+        files = {p.name.lower(): p for p in entries(folder, Path.is_file)}
         for name in names:
             if name in files:
                 return files[name]
@@ -280,13 +276,46 @@ def subfolders(folder: Path) -> list[Path]:
     -------
     list of Path
         Empty if the folder does not exist.
+
+    Raises
+    ------
+    ManifestError
+        As `entries`.
     """
-    if not folder.is_dir():
-        return []
     return sorted(
-        (p for p in folder.iterdir() if p.is_dir() and p.name[0] != "."),
+        (p for p in entries(folder, Path.is_dir) if p.name[0] != "."),
         key=lambda p: natural_key(p.name),
     )
+
+
+def entries(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
+    """List things of one kind in a folder.
+
+    Arguments
+    ---------
+    folder : Path
+    wanted : callable
+        Whether to list a path, as `Path.is_file`.
+
+    Returns
+    -------
+    list of Path
+        Sorted; empty if the folder does not exist.
+
+    Raises
+    ------
+    ManifestError
+        If the folder or what is in it may not be looked at.
+    """
+    if not os.path.isdir(folder):
+        return []
+    try:
+        return [path for path in sorted(folder.iterdir()) if wanted(path)]
+    except OSError as error:
+        raise ManifestError(
+            f"{folder}: cannot be read ({error.strerror}): change its "
+            "permissions"
+        ) from None
 
 
 def read_annotations(path: Path) -> dict:

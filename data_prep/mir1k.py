@@ -24,6 +24,7 @@ are no notes; `f0` is the pitch label of a clip. `UnvoicedFrameLabel`,
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from data_prep.corpus import (
     Corpus,
     Song,
     check_folder,
+    entries,
     held_out,
     match_songs,
     natural_key,
@@ -224,7 +226,7 @@ def _list(folder: Path, protocol: str, whole: bool | None):
     """Clips or songs of the corpus, whether they are whole, and remarks."""
     places = (folder, *subfolders(folder))
     top = {
-        name: next((p for p in places if (p / name).is_dir()), None)
+        name: next((p for p in places if os.path.isdir(p / name)), None)
         for name in (CLIPS, SONGS)
     }
     if whole is None:
@@ -263,7 +265,7 @@ def _list(folder: Path, protocol: str, whole: bool | None):
 def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     """Visible files of a folder by stem; of two, the earlier suffix counts."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.glob("[!.]*")):
+    for path in entries(folder, lambda path: path.name[0] != "."):
         suffix = path.suffix.lower()
         if suffix in suffixes:
             other = found.setdefault(path.stem, path).suffix.lower()

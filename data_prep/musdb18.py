@@ -34,6 +34,7 @@ A song is decoded in blocks: memory does not depend on its length.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -49,6 +50,7 @@ from data_prep.corpus import (
     Made,
     Song,
     check_folder,
+    entries,
     find_file,
     held_out,
     natural_key,
@@ -247,7 +249,7 @@ def _list(
     tops = [
         place
         for place in (folder, *subfolders(folder))
-        if any((place / part).is_dir() for part in SONGS)
+        if any(os.path.isdir(place / part) for part in SONGS)
     ]
     if not tops:
         raise ManifestError(
@@ -257,7 +259,7 @@ def _list(
     found = {
         part: _sources(tops[0] / part)
         for part in SONGS
-        if (tops[0] / part).is_dir()
+        if os.path.isdir(tops[0] / part)
     }
     for part, sources in found.items():
         if not sources:
@@ -291,8 +293,8 @@ def _sources(folder: Path) -> list[tuple[str, list[Path]]]:
     """Songs of a folder by name, with one stem file or the files of stems."""
     songs = [
         (path.name[: -len(SUFFIX)], [path])
-        for path in sorted(folder.glob("[!.]*"))
-        if path.name.lower().endswith(SUFFIX) and path.is_file()
+        for path in entries(folder, Path.is_file)
+        if path.name.lower().endswith(SUFFIX) and path.name[0] != "."
     ]
     for place in subfolders(folder):
         files = {

@@ -587,8 +587,9 @@ REAL = [name for name in data_prep.CORPORA if name != "minisinging"]
 
 @pytest.mark.parametrize("corpus", REAL)
 def test_missing_corpus_folder(corpus, tmp_path):
-    with pytest.raises(ManifestError, match="no such folder"):
-        prepare(corpus, tmp_path / "nowhere", tmp_path / "out")
+    for name in ("nowhere", "x" * 300):
+        with pytest.raises(ManifestError, match=f"{name}: no such folder"):
+            prepare(corpus, tmp_path / name, tmp_path / "out")
 
 
 def test_second_run_returns_at_once(mir_st500, tmp_path, capsys):

@@ -272,6 +272,15 @@ def test_stems_that_do_not_add_up_are_named(hq, tmp_path):
     )
 
 
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("place", ["", "train", "train/A - B"])
+def test_folders_that_may_not_be_read(hq, tmp_path, lock, place, listed):
+    lock(hq / place, listed)
+    with pytest.raises(ManifestError, match="cannot be read .Permission den"):
+        prepare("musdb18", hq, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_any_number_of_jobs_gives_the_same_files(hq, tmp_path):
     stem_file(hq / "test", "C - D")
     wavs(hq / "test" / "Silence - Song", **dict.fromkeys(VALUES, (0, 0)))
