@@ -193,7 +193,13 @@ def held_out(song_ids: Iterable[str], share: float = 0.1) -> set[str]:
     >>> len(held_out(map(str, range(40)))), len(held_out("ab")), held_out("a")
     (4, 1, set())
     """
-    ranked = sorted(song_ids, key=lambda s: hashlib.sha256(s.encode()).digest())
+
+    def rank(song_id):
+        # Names that are no file names are refused later.
+        name = song_id.encode(errors="surrogateescape")
+        return hashlib.sha256(name).digest()
+
+    ranked = sorted(song_ids, key=rank)
     if len(ranked) < 2:
         return set()
     return set(ranked[: max(1, round(share * len(ranked)))])
@@ -618,7 +624,10 @@ def _check_ids(songs: Sequence[Song], corpus: Corpus) -> None:
                 f"{corpus.name}: song {song_id} is there twice: "
                 f"{places[0]} and {places[1]}: remove one"
             )
-        if song_id in ("", ".", "..") or re.search(r"[/\\\0\n\r]", song_id):
+        # A name in another encoding, too, has no place in a manifest.
+        if song_id in ("", ".", "..") or re.search(
+            r"[/\\\0\n\r\ud800-\udfff]", song_id
+        ):
             raise ManifestError(
                 f"{corpus.name}: {song_id!r} cannot name a song: it must be "
                 "usable as a file name"

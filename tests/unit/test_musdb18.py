@@ -1,6 +1,7 @@
 """MUSDB18 in both editions: songs written by hand, and what may go wrong."""
 
 import importlib.util
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -279,6 +280,14 @@ def test_folders_that_may_not_be_read(hq, tmp_path, lock, place, listed):
     with pytest.raises(ManifestError, match="cannot be read .Permission den"):
         prepare("musdb18", hq, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_names_in_another_encoding_are_refused(hq, tmp_path):
+    name = os.fsdecode(b"caf\xe9 - one")
+    wavs(tmp_path / "song")
+    os.rename(tmp_path / "song", hq / "train" / name)
+    with pytest.raises(ManifestError, match="cannot name a song"):
+        prepare("musdb18", hq, tmp_path / "out")
 
 
 def test_any_number_of_jobs_gives_the_same_files(hq, tmp_path):
