@@ -36,7 +36,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import zip_longest
 from math import inf, log10
@@ -425,7 +425,7 @@ def _write(tracks, wanted: dict[str, Path], subtype: str):
 
     peak, mixture, rest = 0.0, 0.0, 0.0
     lengths = dict.fromkeys(tracks, 0)
-    with ExitStack() as stack:
+    with _disk_errors(wanted), ExitStack() as stack:
         outputs = {
             column: stack.enter_context(
                 soundfile.SoundFile(path, "w", SAMPLE_RATE, 2, subtype)
@@ -447,6 +447,22 @@ def _write(tracks, wanted: dict[str, Path], subtype: str):
     if rest > 0 and mixture > 0:
         rest_db = 10 * log10(rest / mixture)
     return min(lengths.values()), peak, rest_db
+
+
+@contextmanager
+def _disk_errors(wanted: dict[str, Path]):
+    """Say that files cannot be written, as when the disk is full."""
+    import soundfile
+
+    try:
+        yield
+    except soundfile.LibsndfileError as error:
+        # Those of reading have become others before.
+        places = ", ".join(sorted({str(p.parent) for p in wanted.values()}))
+        raise OutputError(
+            f"{places}: writing failed ({error.error_string.strip('.')}): free "
+            "some space or choose another folder"
+        ) from None
 
 
 def _blocks(tracks, lengths: dict[str, int]) -> Iterator[dict]:

@@ -273,6 +273,25 @@ def test_stems_that_do_not_add_up_are_named(hq, tmp_path):
     )
 
 
+def test_a_full_disk_leaves_nothing(tmp_path):
+    resource = pytest.importorskip("resource", reason="there are no quotas")
+    noise = np.random.default_rng(0).integers(-20000, 20000, (40000, 2))
+    folder = tmp_path / "in" / "train" / "A - B"
+    wavs(folder, len(noise) / SAMPLE_RATE)
+    # It does not get shorter as FLAC.
+    soundfile.write(folder / "bass.wav", noise.astype(np.int16), SAMPLE_RATE)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, limits[1]))
+    try:
+        for options in ({}, {"audio_folder": tmp_path / "shared"}):
+            with pytest.raises(OutputError, match="writing failed .* free"):
+                prepare("musdb18", tmp_path / "in", tmp_path / "o", **options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "o").exists()
+    assert list((tmp_path / "shared").iterdir()) == []
+
+
 @pytest.mark.parametrize("listed", [False, True])
 @pytest.mark.parametrize("place", ["", "train", "train/A - B"])
 def test_folders_that_may_not_be_read(hq, tmp_path, lock, place, listed):
