@@ -112,23 +112,18 @@ def as_mir_st500(
     OutputError
         If the folder holds something else or cannot be written.
     """
-    _check_count("n_train", n_train)
     _check_count("n_test", n_test, 100)
-    _check_length(song_s, 20)
-    if not 0 <= separated <= 1:
-        raise ConfigError(
-            f"separated is {separated}: it is a share of the songs, 0 to 1"
-        )
-    options = {
-        "layout": "mir_st500",
-        "n_train": n_train,
-        "n_test": n_test,
-        "song_s": song_s,
-        "seed": seed,
-        "accompaniment_db": accompaniment_db,
-        "separated": separated,
-        "sample_rate": sample_rate,
-    }
+    options = _options(
+        "mir_st500",
+        20,
+        n_train=n_train,
+        n_test=n_test,
+        song_s=song_s,
+        seed=seed,
+        accompaniment_db=accompaniment_db,
+        separated=separated,
+        sample_rate=sample_rate,
+    )
     songs = [
         # In the real corpus 1 to 400 are training songs, 401 to 500 test songs.
         {
@@ -188,8 +183,6 @@ def as_minisinging(
         Number of songs; default: 20, 2 and 5.
     song_s : float or (float, float), optional
         Length of the songs in seconds; default: 20.
-    seed : int, optional
-        Default: 0.
     accompaniment_db : float or (float, float), optional
         Level of the voice above the band; default: -3 to 12 dB.
     flamenco : float, optional
@@ -197,7 +190,7 @@ def as_minisinging(
     sound_fonts : sequence of str, optional
         General MIDI fonts that play the accompaniments of four songs of five
         (`sound_font.SoundFont`). Default: none, all are synthetic.
-    sample_rate, n_jobs, progress
+    seed, sample_rate, n_jobs, progress
         As in `as_mir_st500`.
 
     Returns
@@ -213,23 +206,17 @@ def as_minisinging(
         If the folder holds something else or cannot be written.
     """
     counts = {"train": n_train, "valid": n_valid, "test": n_test}
-    for split, n in counts.items():
-        _check_count(f"n_{split}", n)
-    _check_length(song_s, 2)
-    if not 0 <= flamenco <= 1:
-        raise ConfigError(
-            f"flamenco is {flamenco}: it is a share of the songs, 0 to 1"
-        )
-    options = {
-        "layout": "minisinging",
+    options = _options(
+        "minisinging",
+        2,
         **{f"n_{split}": n for split, n in counts.items()},
-        "song_s": song_s,
-        "seed": seed,
-        "accompaniment_db": accompaniment_db,
-        "flamenco": flamenco,
-        "sound_fonts": [str(font) for font in sound_fonts or ()],
-        "sample_rate": sample_rate,
-    }
+        song_s=song_s,
+        seed=seed,
+        accompaniment_db=accompaniment_db,
+        flamenco=flamenco,
+        sound_fonts=[str(font) for font in sound_fonts or ()],
+        sample_rate=sample_rate,
+    )
     songs = [
         {"split": split, "song": f"{split}{k + 1}", "number": k}
         for split, n in counts.items()
@@ -287,18 +274,15 @@ def as_n20emv2(
         If the folder holds something else or cannot be written.
     """
     counts = {"train": n_train, "valid": n_valid, "test": n_test}
-    for split, n in counts.items():
-        _check_count(f"n_{split}", n)
-    _check_per_singer(songs_per_singer)
-    _check_length(song_s, 20)
-    options = {
-        "layout": "n20emv2",
+    options = _options(
+        "n20emv2",
+        20,
         **{f"n_{split}": n for split, n in counts.items()},
-        "song_s": song_s,
-        "songs_per_singer": songs_per_singer,
-        "seed": seed,
-        "sample_rate": sample_rate,
-    }
+        song_s=song_s,
+        songs_per_singer=songs_per_singer,
+        seed=seed,
+        sample_rate=sample_rate,
+    )
     songs = []
     singer = 0
     for split, n in counts.items():
@@ -375,15 +359,14 @@ def as_tonas(
     OutputError
         If the folder holds something else or cannot be written.
     """
-    _check_count("n_songs", n_songs)
-    _check_length(song_s, 2)
-    options = {
-        "layout": "tonas",
-        "n_songs": n_songs,
-        "song_s": song_s,
-        "seed": seed,
-        "sample_rate": sample_rate,
-    }
+    options = _options(
+        "tonas",
+        2,
+        n_songs=n_songs,
+        song_s=song_s,
+        seed=seed,
+        sample_rate=sample_rate,
+    )
     styles = (
         ("Deblas", "D", "Debla"),
         ("Martinetes1", "M1", "Martinete 1"),
@@ -459,23 +442,21 @@ def as_ismir2014(
     OutputError
         If the folder holds something else or cannot be written.
     """
-    groups = (
-        ("n_child", n_child, "child", ("child",)),
-        ("n_male", n_male, "amale", ("tenor", "baritone", "bass")),
-        ("n_female", n_female, "afemale", ("alto", "soprano")),
+    options = _options(
+        "ismir2014",
+        2,
+        n_child=n_child,
+        n_male=n_male,
+        n_female=n_female,
+        song_s=song_s,
+        seed=seed,
+        sample_rate=sample_rate,
     )
-    for name, n, _, _ in groups:
-        _check_count(name, n)
-    _check_length(song_s, 2)
-    options = {
-        "layout": "ismir2014",
-        "n_child": n_child,
-        "n_male": n_male,
-        "n_female": n_female,
-        "song_s": song_s,
-        "seed": seed,
-        "sample_rate": sample_rate,
-    }
+    groups = (
+        (n_child, "child", ("child",)),
+        (n_male, "amale", ("tenor", "baritone", "bass")),
+        (n_female, "afemale", ("alto", "soprano")),
+    )
     numbers = count()
     songs = [
         {
@@ -484,7 +465,7 @@ def as_ismir2014(
             "number": next(numbers),
             "voice_type": voices[k % len(voices)],
         }
-        for _, n, prefix, voices in groups
+        for n, prefix, voices in groups
         for k in range(n)
     ]
     return _write(
@@ -527,11 +508,9 @@ def as_mir1k(
         Length of the songs in seconds, more than 4; default: 20 to 40.
     songs_per_singer : int, optional
         Of the test singers; default: 2.
-    seed : int, optional
-        Default: 0.
     accompaniment_db : float or (float, float), optional
         Level of the voice above the band; default: -5 to 5 dB.
-    n_jobs, progress
+    seed, n_jobs, progress
         As in `as_mir_st500`.
 
     Returns
@@ -546,20 +525,17 @@ def as_mir1k(
     OutputError
         If the folder holds something else or cannot be written.
     """
-    _check_count("n_train", n_train)
-    _check_count("n_test", n_test)
-    _check_per_singer(songs_per_singer)
-    _check_length(song_s, 4)
-    options = {
-        "layout": "mir1k",
-        "n_train": n_train,
-        "n_test": n_test,
-        "song_s": song_s,
-        "songs_per_singer": songs_per_singer,
-        "seed": seed,
-        "accompaniment_db": accompaniment_db,
-        "sample_rate": 16000,
-    }
+    options = _options(
+        "mir1k",
+        4,
+        n_train=n_train,
+        n_test=n_test,
+        song_s=song_s,
+        songs_per_singer=songs_per_singer,
+        seed=seed,
+        accompaniment_db=accompaniment_db,
+        sample_rate=16000,
+    )
     singers = (("abjones", "tenor"), ("amy", "alto"))
     songs = [
         {
@@ -620,14 +596,12 @@ def as_musdb18(
         Number of songs; default: 6 and 3.
     song_s : float or (float, float), optional
         Length of the songs in seconds, more than 2; default: 20 to 40.
-    seed : int, optional
-        Default: 0.
     accompaniment_db : float or (float, float), optional
         Level of the voice above the band; default: -3 to 6 dB.
     container : str, optional
         wav (default), a folder of WAV files per song; or stem.mp4, one file
         per song that holds all tracks, as AAC.
-    n_jobs, progress
+    seed, n_jobs, progress
         As in `as_mir_st500`.
 
     Returns
@@ -642,23 +616,21 @@ def as_musdb18(
     OutputError
         If the folder holds something else or cannot be written.
     """
-    _check_count("n_train", n_train)
-    _check_count("n_test", n_test)
-    _check_length(song_s, 2)
     if container not in ("wav", "stem.mp4"):
         raise ConfigError(
             f"container is {container!r}: use one of wav, stem.mp4"
         )
-    options = {
-        "layout": "musdb18",
-        "n_train": n_train,
-        "n_test": n_test,
-        "song_s": song_s,
-        "seed": seed,
-        "accompaniment_db": accompaniment_db,
-        "container": container,
-        "sample_rate": 44100,
-    }
+    options = _options(
+        "musdb18",
+        2,
+        n_train=n_train,
+        n_test=n_test,
+        song_s=song_s,
+        seed=seed,
+        accompaniment_db=accompaniment_db,
+        container=container,
+        sample_rate=44100,
+    )
     songs = [
         {
             "split": split,
@@ -919,14 +891,24 @@ def _render(song, options, voice_type=None, style=None, **extra):
 # ------------------------------------------------------------------ helpers
 
 
+def _options(layout, least_s, **options):
+    """Options of a writer, checked; songs last longer than `least_s`."""
+    for name, value in options.items():
+        if name.startswith("n_"):
+            _check_count(name, value)
+        elif name in ("separated", "flamenco") and not 0 <= value <= 1:
+            raise ConfigError(
+                f"{name} is {value}: it is a share of the songs, 0 to 1"
+            )
+        elif name == "songs_per_singer" and value < 1:
+            raise ConfigError(f"{name} is {value}: take at least 1")
+    _check_length(options["song_s"], least_s)
+    return {"layout": layout, **options}
+
+
 def _check_count(name, number, most=10**6):
     if not 0 <= number <= most:
         raise ConfigError(f"{name} is {number}: take 0 to {most} songs")
-
-
-def _check_per_singer(number):
-    if number < 1:
-        raise ConfigError(f"songs_per_singer is {number}: take at least 1")
 
 
 def _check_length(song_s, least):
