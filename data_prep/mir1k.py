@@ -49,6 +49,7 @@ from speechbrain_ext.errors import (
     NoteError,
 )
 from speechbrain_ext.f0 import MIR1K_STEP_S, MIR1K_SUFFIX, read_f0
+from speechbrain_ext.separation import MIR1K_CHANNELS, MIR1K_CLIPS
 
 CORPUS = Corpus(
     name="mir1k",
@@ -59,8 +60,7 @@ CORPUS = Corpus(
     url="https://sites.google.com/site/unvoicedsoundseparation/mir-1k",
 )
 ARCHIVE = "http://mirlab.org/dataset/public/MIR-1K.zip"
-CLIPS, SONGS = "Wavfile", "UndividedWavfile"  # folders
-ACCOMPANIMENT, VOICE = 0, 1  # channels
+CLIPS, SONGS = MIR1K_CLIPS, "UndividedWavfile"  # folders
 
 PROTOCOLS = ("huang", "random_song")
 TRAIN_SINGERS = ("abjones", "amy")
@@ -282,7 +282,7 @@ def _song(clip: str, wav: Path, source: Path | None, split: str) -> Song:
             f"{wav}: has {info.channels} channels, not 2: accompaniment left, "
             "voice right"
         )
-    media = {"mix_wav": wav, "accomp_wav": _channel(wav, ACCOMPANIMENT)}
+    media = {"mix_wav": wav, "accomp_wav": _channel(wav, "accompaniment")}
     if source is not None:
         count = len(read_f0(source))
         # A clip of unknown length is refused with those of other corpora.
@@ -294,10 +294,10 @@ def _song(clip: str, wav: Path, source: Path | None, split: str) -> Song:
                 "corpus"
             )
         media["f0"] = source
-    voice, (singer, _) = _channel(wav, VOICE), _names(clip)
+    voice, (singer, _) = _channel(wav, "vocals"), _names(clip)
     return Song(clip, voice, None, split, source or wav, singer, media)
 
 
-def _channel(wav: Path, number: int) -> Path:
-    """One channel of a file, as `speechbrain_ext.audio` reads it."""
-    return wav.with_name(f"{wav.name}#{number}")
+def _channel(wav: Path, source: str) -> Path:
+    """One source of a file, as `speechbrain_ext.audio` reads it."""
+    return wav.with_name(f"{wav.name}#{MIR1K_CHANNELS[source]}")

@@ -44,6 +44,7 @@ from speechbrain_ext.metrics.bss_eval import (
     snr,
 )
 from speechbrain_ext.metrics.stats import SongStats, natural
+from speechbrain_ext.separation import MIR1K_CHANNELS, MIR1K_CLIPS
 
 SOURCES = ("vocals", "accompaniment")
 STEMS = ("drums", "bass", "other")
@@ -59,10 +60,6 @@ ALIASES = {
         "music",
     ),
 }
-
-# A clip of MIR-1K is one stereo file.
-MIR1K_CHANNELS = {"accompaniment": 0, "vocals": 1}
-MIR1K_FOLDER = "Wavfile"
 
 # Codecs and block sizes add or drop a little at the end; what is missing is
 # silence, what is too much is cut.
@@ -742,7 +739,7 @@ def _collect(folder, names):
 
 def _mir1k(folder):
     """Stereo files of MIR-1K: song to source to list of one channel."""
-    inner = folder / MIR1K_FOLDER
+    inner = folder / MIR1K_CLIPS
     songs = {}
     for path in _audio(inner if os.path.isdir(inner) else folder):
         channels = audio_info(path).channels
