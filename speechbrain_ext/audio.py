@@ -579,7 +579,8 @@ class AudioWriter:
 
     WAV in integers turns into WAV in floats as soon as a sample lies beyond
     full scale; FLAC, which has no floats, is clipped there, and `clipped`
-    counts the samples. MP3 holds whatever there is.
+    counts the samples. MP3 holds whatever there is, at the highest quality of
+    variable bit rate. Integers are rounded to the nearest.
 
     Arguments
     ---------
@@ -703,7 +704,7 @@ class AudioWriter:
             else:
                 self.clipped += int((np.abs(block) > 1).sum())
         with self._complaints():
-            self.file.write(block)
+            self.file.write(_rounded(block, self.subtype))
 
     def close(self, abandon=False) -> None:
         """Finish the file.
@@ -776,14 +777,13 @@ class AudioWriter:
         self.rest, self.position = np.zeros((0, self.channels), np.float32), 0
         self.layout = "mono" if self.channels == 1 else "stereo"
         container = av.open(f"file:{self.path}", "w", "mp3")
+        # The best variable bit rate: at constant ones LAME lowers the level.
         self.stream = container.add_stream(
-            "libmp3lame", rate=self.rate, layout=self.layout
+            "libmp3lame",
+            rate=self.rate,
+            layout=self.layout,
+            options={"flags": "+qscale", "global_quality": "0"},
         )
-        # What the rates of MPEG-2.5, MPEG-2 and MPEG-1 allow.
-        per_channel = 32000 if self.rate < 16000 else 80000
-        if self.rate >= 32000:
-            per_channel = 128000
-        self.stream.bit_rate = per_channel * self.channels
         self.stream.codec_context.open(strict=False)
         return container
 
@@ -812,6 +812,18 @@ class AudioWriter:
         except av.FFmpegError as error:
             raise self._failed(error) from None
         self.rest = rest
+
+
+def _rounded(block, subtype):
+    """Integers nearest to samples, as libsndfile takes them (it cuts)."""
+    bits = {"PCM_16": 16, "PCM_24": 24, "PCM_32": 32}.get(subtype)
+    if bits is None:
+        return block
+    top = 2 ** (bits - 1)
+    whole = np.rint(np.asarray(block, np.float64) * top).clip(-top, top - 1)
+    if bits == 16:
+        return whole.astype(np.int16)
+    return whole.astype(np.int32) << (32 - bits)
 
 
 def write_tracks(

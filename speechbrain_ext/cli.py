@@ -987,22 +987,37 @@ class _SeparationJob(NamedTuple):
 
 
 def _separate(options):
-    from speechbrain_ext.inference.separator import VoiceSeparator
+    from speechbrain_ext.audio import AudioWriter
 
     formats = _listed(options.format, "--format")
+    for name in formats:
+        if f".{name}" not in AudioWriter.SUFFIXES:
+            raise ConfigError(
+                f"unknown audio format '{name}': use wav, flac or mp3"
+            )
     stems = None
     if options.stems is not None:
         stems = _listed(options.stems, "--stems")
+    if options.output == "":
+        raise OutputError("the name after -o is empty: use . for this folder")
+    target = Path(options.output or "")
+    if target.suffix.lower() in AudioWriter.SUFFIXES and not target.is_dir():
+        raise OutputError(
+            f"{target}: is named like a file, but there is one for each stem: "
+            "name a folder"
+        )
     inputs = _inputs(options.audio, options.recursive)
     if options.plot:
         _check_plot()
+    from speechbrain_ext.inference.separator import VoiceSeparator
+
     separator = VoiceSeparator.from_hparams(
         options.model, device=options.device
     )
     stems = separator.checked_stems(stems)
     if options.mixture:
         stems = separator.checked_stems([*stems, "mixture"])
-    jobs = _plan_separation(inputs, options, stems, formats)
+    jobs = _plan_separation(inputs, target, options, stems, formats)
     _check_names(jobs)
     _check_outputs(jobs, options.force)
     with _folders(jobs):
@@ -1017,23 +1032,8 @@ def _listed(text, option):
     return list(dict.fromkeys(names))
 
 
-def _plan_separation(inputs, options, stems, formats):
+def _plan_separation(inputs, target, options, stems, formats):
     """Decide what is written where; nothing is touched yet."""
-    from speechbrain_ext.audio import AudioWriter
-
-    for name in formats:
-        if f".{name}" not in AudioWriter.SUFFIXES:
-            raise ConfigError(
-                f"unknown audio format '{name}': use wav, flac or mp3"
-            )
-    if options.output == "":
-        raise OutputError("the name after -o is empty: use . for this folder")
-    target = Path(options.output or "")
-    if target.suffix.lower() in AudioWriter.SUFFIXES and not target.is_dir():
-        raise OutputError(
-            f"{target}: is named like a file, but there is one for each stem: "
-            "name a folder"
-        )
     jobs = []
     for audio, stem in inputs.items():
         base = target / stem

@@ -75,6 +75,11 @@ class SeparationBrain(RecipeBrain):
     Besides the weights in training, their running average over the last steps
     is kept (Polyak and Juditsky, 1992): that is validated, tested and exported.
     `average_decay` is its share kept per step; 0 means the weights themselves.
+
+    Arguments
+    ---------
+    *args, **kwargs
+        See `speechbrain.Brain`.
     """
 
     def __init__(self, *args, **kwargs):

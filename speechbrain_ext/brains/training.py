@@ -104,6 +104,10 @@ def config_errors(name):
     name : str
         Key of the YAML.
 
+    Yields
+    ------
+    None
+
     Raises
     ------
     ConfigError

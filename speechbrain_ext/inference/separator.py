@@ -422,8 +422,8 @@ class VoiceSeparator:
                         name,
                     )
                 )
-                for temporary, (name, stem) in zip(
-                    temporaries, outputs.items(), strict=True
+                for temporary, name, stem in zip(
+                    temporaries, names, outputs.values(), strict=True
                 )
             ]
             for parts in self.stream(

@@ -72,6 +72,7 @@ class Framing:
 
         settings = codec.settings
         self.hop = settings["hop_length"]
+        self.more = int(4 * self.hop > settings["win_length"])
         self.model_rate, self.rate = model_rate, rate
         if rate == model_rate:
             self.n_fft = settings["n_fft"]
@@ -102,6 +103,21 @@ class Framing:
         return (steps * self.rate + self.model_rate) // (2 * self.model_rate)
 
     def count(self, samples) -> int:
+        """Frames of a signal, as many as the transform gives it.
+
+        Arguments
+        ---------
+        samples : int
+
+        Returns
+        -------
+        int
+            Those centred within the signal or at its end, and one more where
+            the transform has little overlap.
+        """
+        return self.inside(samples) + self.more
+
+    def inside(self, samples) -> int:
         """Frames centred within a signal or at its end.
 
         Arguments
@@ -153,7 +169,7 @@ class Framing:
         for block in blocks:
             tape.append(block)
             # Frames that lie within what has come.
-            ready = self.count(tape.end - self.n_fft)
+            ready = self.inside(tape.end - self.n_fft)
             while ready - done >= _FRAMES:
                 yield self.spectra(tape, done, done + _FRAMES).numpy()
                 done += _FRAMES
@@ -377,7 +393,8 @@ def estimate_sources(
     >>> from speechbrain_ext.separation.separator import MaskSeparator
     >>> separator = MaskSeparator(RecurrentNetwork(hidden_size=4)).eval()
     >>> wav = np.ones((5000, 2), np.float32)
-    >>> ((mixture, estimates),) = estimate_sources(separator, [wav], 44100)
+    >>> parts = list(estimate_sources(separator, [wav], 44100))
+    >>> estimates = np.concatenate([estimates for _, estimates in parts])
     >>> estimates.shape, bool(np.allclose(estimates.sum(1), wav, atol=1e-5))
     ((5000, 2, 2), True)
     """

@@ -11,11 +11,14 @@ import soundfile
 from speechbrain_ext import audio
 from speechbrain_ext.audio import (
     SLICE_TOLERANCE,
+    AudioWriter,
     audio_info,
     audio_tracks,
+    kept_subtype,
     level_db,
     read_audio,
     resample,
+    resample_stream,
     split_channel,
     stream_audio,
     write_audio,
@@ -445,3 +448,128 @@ def test_tracks_replace_no_file(tmp_path):
         write_tracks(path, [tones(400)], 44100)
     write_tracks(path, [tones(400, 0.5)], 44100, overwrite=True)
     assert audio_info(path).duration == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("to_rate", [8000, 16000, 44100])
+@pytest.mark.parametrize("block", [7, 5000, 99999])
+def test_a_stream_is_resampled_as_the_whole(noise, to_rate, block):
+    wav = noise(1, 16000, 2)
+    parts = list(
+        resample_stream(
+            [wav[k : k + block] for k in range(0, len(wav), block)],
+            16000,
+            to_rate,
+            2,
+        )
+    )
+    whole = resample(wav, 16000, to_rate)
+    joined = np.concatenate(parts)
+    assert joined.shape == whole.shape
+    assert np.abs(joined - whole).max() < SLICE_TOLERANCE
+    assert list(resample_stream([], 16000, to_rate, 2)) == []
+
+
+@pytest.mark.parametrize("block", [1, 100, 10000])
+@pytest.mark.parametrize(
+    "suffix, subtype, tolerance",
+    [
+        (".wav", None, 2**-16),
+        (".wav", "PCM_24", 2**-24),
+        (".wav", "FLOAT", 0),
+        (".flac", None, 2**-16),
+        (".flac", "PCM_24", 2**-24),
+    ],
+)
+def test_blocks_are_written_one_after_the_other(
+    tmp_path, noise, block, suffix, subtype, tolerance
+):
+    wav = noise(0.05, 44100, 2)
+    path = tmp_path / f"a{suffix}"
+    with AudioWriter(path, 44100, 2, subtype) as writer:
+        for start in range(0, len(wav), block):
+            writer.write(wav[start : start + block])
+    info = audio_info(path)
+    assert (info.sample_rate, info.subtype) == (44100, subtype or "PCM_16")
+    found = read_audio(path, sample_rate=None, mono=False)
+    assert np.abs(found - wav).max() <= tolerance
+    assert writer.peak == np.abs(wav).max() and writer.clipped == 0
+
+
+@pytest.mark.parametrize("rate", AudioWriter.MP3_RATES)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_mp3_of_any_rate(tmp_path, rate, channels):
+    times = np.arange(rate) / rate
+    tone = 0.5 * np.sin(2 * np.pi * 440 * times) * np.minimum(1, 4 * times)
+    wav = np.repeat(tone[:, None], channels, axis=1)
+    path = tmp_path / "a.mp3"
+    with AudioWriter(path, rate, channels) as writer:
+        for start in range(0, rate, 1000):
+            writer.write(wav[start : start + 1000])
+    info = audio_info(path)
+    assert (info.sample_rate, info.channels) == (rate, channels)
+    found = read_audio(path, sample_rate=None, mono=False)
+    assert found.shape == wav.shape
+    assert np.abs(found - wav)[: -rate // 20].max() < 0.02
+
+
+def test_writing_floats_where_integers_would_clip(tmp_path):
+    path = tmp_path / "a.wav"
+    wav = np.linspace(0, 1.5, 3000)[:, None]
+    with AudioWriter(path, 8000, 1) as writer:
+        for start in range(0, 3000, 500):
+            writer.write(wav[start : start + 500])
+    assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]
+    assert (writer.peak, writer.clipped) == (1.5, 0)
+    found = read_audio(path, sample_rate=None)
+    assert audio_info(path).subtype == "FLOAT"
+    assert np.abs(found - wav[:, 0]).max() <= 2**-16
+    with AudioWriter(tmp_path / "a.flac", 8000, 1) as writer:
+        writer.write(wav)
+    assert writer.clipped == (wav > 1).sum() == 1000
+    found = read_audio(tmp_path / "a.flac", sample_rate=None)
+    assert np.abs(found - np.minimum(wav[:, 0], 1)).max() <= 2**-15
+
+
+def test_long_files_get_the_header_for_them(tmp_path):
+    for hours, kind in ((1, "WAV"), (10, "RF64")):
+        path = tmp_path / f"{kind}.wav"
+        with AudioWriter(path, 44100, 2, "FLOAT", 3600 * hours) as writer:
+            writer.write(np.full((10, 2), 0.5))
+        assert soundfile.info(path).format == kind
+        found = read_audio(path, sample_rate=None, mono=False)
+        assert found.tolist() == [[0.5, 0.5]] * 10
+
+
+def test_what_a_writer_refuses(tmp_path):
+    for suffix, rate, channels, says in (
+        (".ogg", 44100, 1, r"a\.ogg: cannot write a '\.ogg' file: use \.wav"),
+        (".mp3", 44100, 3, "MP3 holds 2 channels and not 3"),
+        (".mp3", 96000, 2, "MP3 knows no rate of 96000 Hz"),
+        (".flac", 44100, 9, "FLAC holds at most 8 channels"),
+    ):
+        with pytest.raises(AudioError, match=says):
+            AudioWriter(tmp_path / f"a{suffix}", rate, channels)
+    with pytest.raises(OutputError, match="song: cannot be written"):
+        AudioWriter(tmp_path / "no" / "a.wav", 44100, 1, name="song")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_formats_that_keep_what_there_is():
+    for own, wav, flac in (
+        ("PCM_16", "PCM_16", "PCM_16"),
+        ("PCM_U8", "PCM_16", "PCM_16"),
+        ("PCM_24", "PCM_24", "PCM_24"),
+        ("PCM_32", "PCM_32", "PCM_24"),
+        ("DOUBLE", "FLOAT", "PCM_24"),
+        (None, "PCM_16", "PCM_16"),
+    ):
+        assert kept_subtype(".wav", own) == wav
+        assert kept_subtype(".flac", own) == flac
+        assert kept_subtype(".mp3", own) is None
+
+
+def test_the_sample_format_is_told(tmp_path, media):
+    soundfile.write(tmp_path / "a.wav", np.zeros(9), 8000, subtype="PCM_24")
+    assert audio_info(tmp_path / "a.wav").subtype == "PCM_24"
+    assert audio_info(f"{tmp_path / 'a.wav'}#0").subtype == "PCM_24"
+    assert audio_info(media["m4a"]).subtype is None

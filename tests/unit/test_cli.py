@@ -438,6 +438,156 @@ def test_progress_bar_only_on_a_terminal_and_for_long_work(
     assert "long.wav:   0%" in capsys.readouterr().err
 
 
+# --- separate --------------------------------------------------------------
+
+
+@pytest.fixture
+def separate(tiny_separator):
+    """Run the command with random weights."""
+
+    def run(*arguments):
+        model = ["--model", str(tiny_separator)]
+        return main(["separate", *model, *map(str, arguments)])
+
+    return run
+
+
+def test_separate_writes_stems(home, songs, separate, capsys):
+    before = tree(songs)
+    assert separate(songs / "a.wav") == 0
+    assert tree(home) == ["a_accompaniment.wav", "a_vocals.wav"]
+    assert tree(songs) == before
+    assert capsys.readouterr() == (
+        "a.wav: 1.0 s, 16000 Hz, 1 channel -> a_vocals.wav, "
+        "a_accompaniment.wav\n",
+        "",
+    )
+    stems = [soundfile.read(path)[0] for path in tree(home)]
+    song = soundfile.read(songs / "a.wav")[0]
+    assert np.abs(sum(stems) - song).max() < 1e-4
+
+
+def test_separate_a_folder(home, songs, separate, capsys):
+    arguments = ["--recursive", "--mixture", "--format", "flac, mp3"]
+    assert separate(songs, *arguments, "-o", "new/out", "--quiet") == 0
+    assert tree(home) == sorted(
+        f"new/out/{name}_{stem}.{suffix}"
+        for name in ("a", "b", "deep/a")
+        for stem in ("vocals", "accompaniment", "mixture")
+        for suffix in ("flac", "mp3")
+    )
+    assert capsys.readouterr() == ("", "")
+
+
+def test_separate_some_stems_with_a_picture(home, songs, separate):
+    assert separate(songs / "a.wav", "--stems", "vocals", "--plot") == 0
+    assert tree(home) == ["a_separation.png", "a_vocals.wav"]
+    assert (home / "a_separation.png").read_bytes()[:4] == b"\x89PNG"
+    assert separate(songs / "b.flac", "--stems", "mixture", "--plot") == 0
+    assert tree(home)[2:] == ["b_mixture.wav", "b_separation.png"]
+
+
+def test_separate_into_the_folder_of_the_songs(home, songs, separate, capsys):
+    before = tree(songs)
+    assert separate(songs, "-o", songs, "--quiet") == 0
+    after = tree(songs)
+    assert set(after) - set(before) == {
+        f"{name}_{stem}.wav"
+        for name in "ab"
+        for stem in ("vocals", "accompaniment")
+    }
+    # Results are not separated again, nor overwritten without being asked.
+    assert separate(songs, "-o", songs, "--quiet") == 2
+    assert "a_vocals.wav and 3 more exist already" in error_line(capsys)
+    assert separate(songs, "-o", songs, "--quiet", "--force") == 0
+    assert tree(songs) == after
+    voice, song = songs / "a_vocals.wav", songs / "a.wav"
+    assert separate(song, voice, "-o", songs, "--force") == 2
+    assert "a_vocals.wav: is to be read, and to be" in error_line(capsys)
+
+
+def test_separate_goes_on_after_a_bad_song(home, songs, separate, capsys):
+    (songs / "b.flac").write_bytes((songs / "b.flac").read_bytes()[:20])
+    assert separate(songs, "-o", "out", "--quiet") == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 2
+    assert "1 of 2 recordings failed; the others are done" in err
+    assert tree(home / "out") == ["a_accompaniment.wav", "a_vocals.wav"]
+
+
+def test_separate_warns_of_peaks(home, separate, capsys):
+    generator = np.random.default_rng(0)
+    song = np.sign(generator.standard_normal((16000, 1)))
+    soundfile.write("loud.wav", song, 16000, subtype="FLOAT")
+    assert separate("loud.wav", "--format", "flac") == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("loud.wav: 1.0 s")
+    lines = err.splitlines()
+    assert lines and all(
+        line.startswith("singbrain: warning: loud_") and "clipped" in line
+        for line in lines
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["{songs}/c.wav"], "c.wav: no such file"),
+        (["{songs}/a.wav", "{songs}/deep/a.wav"], "would both write new/a_voc"),
+        (["{songs}/a.wav", "--stems", "drums"], "gives no stem 'drums'"),
+        (["{songs}/a.wav", "--stems", "vocals,"], "a name is missing"),
+        (["{songs}/a.wav", "--format", "ogg"], "unknown audio format 'ogg'"),
+        (["{songs}/a.wav", "-o", ""], "the name after -o is empty"),
+        (["{songs}/a.wav", "-o", "x.wav"], "x.wav: is named like a file"),
+        (["{songs}/a.wav", "-o", "file"], "cannot write in this folder"),
+        (["{songs}/a.wav", "--model", "nix"], "nix: no such model folder"),
+        (["{songs}/a.wav", "--model", "demucs:x"], "singbrain[demucs]"),
+        (["{songs}/a.wav", "--device", "gramophone"], "is not available"),
+        (["surround.wav", "--format", "mp3"], "MP3 holds 2 channels and not 6"),
+        (["text.wav"], "text.wav: is not an audio or video file"),
+        (["zero.wav"], "zero.wav: contains no samples"),
+    ],
+)
+def test_bad_input_to_separate(
+    home, songs, separate, capsys, monkeypatch, arguments, says
+):
+    monkeypatch.setitem(sys.modules, "demucs", None)
+    (home / "text.wav").write_text("These are words.\n" * 99)
+    (home / "file").touch()
+    soundfile.write("zero.wav", np.zeros(0), 16000)
+    soundfile.write("surround.wav", np.zeros((9, 6)), 16000)
+    before = tree(home)
+    arguments = [word.format(songs=songs) for word in arguments]
+    if "-o" not in arguments:
+        arguments += ["-o", "new"]
+    assert separate(*arguments) == 2
+    assert says in error_line(capsys)
+    assert tree(home) == before
+
+
+def test_separation_without_a_shipped_model(home, songs, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "speechbrain_ext.inference.model_folder.__file__",
+        str(home / "speechbrain_ext" / "inference" / "model_folder.py"),
+    )
+    assert main(["separate", str(songs / "a.wav")]) == 2
+    assert "the shipped model 'separator' is not installed" in error_line(
+        capsys
+    )
+
+
+def test_ctrl_c_while_separating(home, songs, separate, capsys, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        "speechbrain_ext.inference.stitching.plan_chunks", interrupted
+    )
+    assert separate(songs / "a.wav", "-o", "out") == 130
+    assert "stopped" in error_line(capsys)
+    assert tree(home) == []
+
+
 # --- evaluate --------------------------------------------------------------
 
 

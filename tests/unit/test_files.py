@@ -6,7 +6,12 @@ import os
 import pytest
 
 from speechbrain_ext.errors import OutputError
-from speechbrain_ext.files import atomic_folder, atomic_path, check_output
+from speechbrain_ext.files import (
+    atomic_folder,
+    atomic_path,
+    atomic_paths,
+    check_output,
+)
 
 
 def names(folder):
@@ -199,3 +204,46 @@ def test_no_folder_stays_when_the_block_fails(tmp_path):
         (temporary / "a").write_text("1")
         raise ValueError
     assert names(tmp_path) == []
+
+
+def test_files_appear_together(tmp_path):
+    wanted = [tmp_path / "a.txt", tmp_path / "b.wav"]
+    with atomic_paths(wanted) as temporaries:
+        assert [path.suffix for path in temporaries] == [".txt", ".wav"]
+        for path in temporaries:
+            path.write_text("new")
+        assert not any(path.exists() for path in wanted)
+    assert names(tmp_path) == ["a.txt", "b.wav"]
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("taken", ["a.txt", "b.txt"])
+def test_no_file_appears_if_one_cannot(tmp_path, taken, late):
+    wanted = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    if not late:
+        (tmp_path / taken).write_text("old")
+    with (
+        pytest.raises(OutputError, match=f"{taken}: exists already"),
+        atomic_paths(wanted),
+    ):
+        (tmp_path / taken).write_text("old")
+    assert names(tmp_path) == [taken]
+    assert (tmp_path / taken).read_text() == "old"
+
+
+def test_files_are_replaced_together(tmp_path):
+    wanted = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    for path in wanted:
+        path.write_text("old")
+    with (
+        pytest.raises(ValueError),
+        atomic_paths(wanted, overwrite=True) as temporaries,
+    ):
+        temporaries[0].write_text("new")
+        raise ValueError
+    assert [path.read_text() for path in wanted] == ["old", "old"]
+    with atomic_paths(wanted, overwrite=True) as temporaries:
+        for path in temporaries:
+            path.write_text("new")
+    assert [path.read_text() for path in wanted] == ["new", "new"]
+    assert names(tmp_path) == ["a.txt", "b.txt"]

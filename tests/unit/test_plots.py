@@ -23,8 +23,10 @@ from speechbrain_ext.report.plots import (
     noise_curves,
     piano_roll,
     read_train_log,
+    separation_figure,
     training_curves,
 )
+from speechbrain_ext.report.spectrogram import Sketch
 
 SONG = NoteSequence([(0, 1, 60), (1, 2, 62), (3, 4, 64), (5, 6, 65)])
 # Right; offset 0.5 s late; nothing for the third; a semitone off.
@@ -209,3 +211,62 @@ def test_noise_curves(tmp_path):
         noise_curves(results, tmp_path / "noise.png")
     with pytest.raises(NoteError, match="no test set has a level"):
         noise_curves({"clean": stats(SONG)}, tmp_path / "none.png")
+
+
+def sketches(seconds, rate, **tones):
+    """A mixture of tones, each a stem, and its sketches by name."""
+    times = np.arange(round(seconds * rate)) / rate
+    wavs = {n: np.sin(2 * np.pi * hz * times) for n, hz in tones.items()}
+    wavs["mixture"] = sum(wavs.values())
+    made = {name: Sketch(rate) for name in wavs}
+    for name, wav in wavs.items():
+        made[name].listen(wav)
+    return made.pop("mixture"), made
+
+
+def test_separation_figure(tmp_path):
+    mixture, stems = sketches(3, 44100, vocals=3000, accompaniment=200)
+    path = tmp_path / "a.png"
+    image = imread(separation_figure(mixture, stems, path, "歌 $x.mp3"))
+    assert image.shape[1] == WIDTH_IN * DPI
+    one = sketches(3, 44100, vocals=3000, accompaniment=200)[1]
+    del one["accompaniment"]
+    fewer = imread(separation_figure(mixture, one, tmp_path / "b.png"))
+    assert image.shape[0] - fewer.shape[0] == pytest.approx(2.3 * DPI, abs=1)
+    with pytest.raises(OutputError, match="exists"):
+        separation_figure(mixture, stems, path)
+
+
+def test_shares_are_those_of_the_stems(tmp_path):
+    # A second of each: all of the mixture, half of its magnitude, nothing.
+    mixture, voice = Sketch(16000), Sketch(16000)
+    noise = np.random.default_rng(0).standard_normal(16000)
+    for gain in (1, 0.5, 0):
+        mixture.listen(noise)
+        voice.listen(gain * noise)
+    path = separation_figure(mixture, {"voice": voice}, tmp_path / "a.png")
+    image = imread(path)[..., :3]
+    right = image[image.shape[0] // 2 :, image.shape[1] // 2 :]
+
+    def pixels(colour):
+        return int((np.abs(right - np.array(colour[:3])).max(2) < 0.02).sum())
+
+    from matplotlib import colormaps
+
+    viridis = colormaps["viridis"]
+    found = [pixels(viridis(share)) for share in (1.0, 0.5, 0.0)]
+    assert min(found) > 20000
+    assert max(found) < 1.2 * min(found)
+
+
+@pytest.mark.parametrize("samples", [1, 500, 100000])
+def test_silence_is_drawn(tmp_path, samples):
+    mixture, voice = Sketch(8000), Sketch(8000)
+    for sketch in (mixture, voice):
+        sketch.listen(np.zeros(samples))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        separation_figure(mixture, {"vocals": voice}, tmp_path / "a.png")
+        separation_figure(mixture, {}, tmp_path / "b.png")
+    with pytest.raises(NoteError, match="nothing to draw: no sound"):
+        separation_figure(Sketch(8000), {}, tmp_path / "c.png")
