@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from data_prep.mir1k import ACCOMPANIMENT, TRAIN_SINGERS, VOICE
+from data_prep.mir1k import TRAIN_SINGERS
 from speechbrain_ext.audio import read_audio
 from speechbrain_ext.metrics.separation import SeparationStats
+from speechbrain_ext.separation import MIR1K_CHANNELS
 from speechbrain_ext.separation.masks import (
     binary_mask,
     mixture_binary_mask,
@@ -53,7 +54,8 @@ def scores(shared_data):
     stats = {name: SeparationStats() for name in SYSTEMS}
     for path in paths[::18]:
         clip = read_audio(path, sample_rate=16000, mono=False).T
-        sources = torch.from_numpy(clip[[VOICE, ACCOMPANIMENT]])
+        channels = [MIR1K_CHANNELS[name] for name in inner.sources]
+        sources = torch.from_numpy(clip[channels])
         for name, (mask, angle) in SYSTEMS.items():
             inner.network.masks = mask(inner.codec(sources)[None])
             model = AngleSeparator(inner) if angle else inner
