@@ -4,9 +4,14 @@
 segments of it in random order: with `speechbrain_ext.audio.read_audio`, which
 reads the slice only, and by reading the file and cutting the segment out. It
 prints how many times as fast the slice is, and whether the samples are equal.
+
+Then it compares the memory that reading a slice takes with that of a published
+system, which keeps all of its songs as samples and as complex spectra of the
+mixture and of both sources.
 """
 
 import argparse
+import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -49,6 +54,32 @@ def read_whole(path, start, stop):
     ]
 
 
+def kept_bytes(seconds, rate=16000, n_fft=1024, hop_length=256):
+    """Memory of a song that is kept with three spectra.
+
+    Arguments
+    ---------
+    seconds : float
+    rate : int
+        Samples per second of the mixture, of one channel, and its two sources.
+    n_fft, hop_length : int
+        Samples.
+
+    Returns
+    -------
+    int
+        Bytes of samples of 32 bits and complex numbers of 64.
+
+    Example
+    -------
+    >>> kept_bytes(16, rate=1000, n_fft=1000, hop_length=500)
+    588792
+    """
+    samples = round(seconds * rate)
+    bins, frames = n_fft // 2 + 1, 1 + samples // hop_length
+    return 3 * (samples * 4 + bins * frames * 8)
+
+
 def main(arguments=None):
     """Yield the lines of the report.
 
@@ -89,6 +120,24 @@ def main(arguments=None):
                 path, rng.uniform(-0.5, 0.5, (samples, channels)), rate
             )
             yield f"{name}: {_compare(path, starts, options.pairs)}"
+        yield _memory(path, options.seconds, starts[0])
+
+
+def _memory(path, seconds, start):
+    """Memory of slices of three files against that of a song that is kept."""
+    kept = kept_bytes(seconds)
+    tracemalloc.start()
+    # Mixture and sources.
+    parts = [audio.read_audio(path, start, start + SEGMENT_S) for _ in range(3)]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(parts) == 3
+    hour = kept / seconds * 3600 / 2**30
+    return (
+        f"memory: a song kept with its spectra takes {kept / peak:.0f} times "
+        f"that of its segments ({kept / 2**20:.0f} MiB, {peak / 2**20:.1f} "
+        f"MiB); an hour of songs, {hour:.1f} GiB"
+    )
 
 
 def _compare(path, starts, pairs):

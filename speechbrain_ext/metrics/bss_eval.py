@@ -25,7 +25,8 @@ a signal is *silent* if all of its samples are 0.
   where its estimate is.
 - BSS-Eval scores of all sources are nan where any reference or estimate is
   silent, in version 4 frame by frame: so museval has it for frames. For whole
-  clips, where museval and mir_eval refuse the input, it is the same here.
+  clips, where museval and mir_eval refuse the input, it is the same here. They
+  take channels that cancel each other for silence; here they are scored.
 - A ratio to nothing, as of an exact estimate, is inf.
 """
 

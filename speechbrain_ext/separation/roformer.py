@@ -1,5 +1,7 @@
 """A band-split RoFormer, by the package BS-RoFormer."""
 
+import warnings
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -106,6 +108,10 @@ class BandSplitRoFormer(nn.Module):
         # Complex numbers of bfloat16 do not exist.
         for estimator in self.model.mask_estimators:
             estimator.register_forward_hook(_as_float)
+        # What is kept for one length is wrong in an average of weights.
+        for part in self.model.modules():
+            if hasattr(part, "cache_if_possible"):
+                part.cache_if_possible = False
 
     def forward(self, mixture):
         """Separate a batch of mixtures.
@@ -123,7 +129,10 @@ class BandSplitRoFormer(nn.Module):
         # Whole frames come back, and the ends are mirrored.
         frames = -(-max(length, self.n_fft) // self.hop_length)
         padded = functional.pad(mixture, (0, frames * self.hop_length - length))
-        voice = self.model(padded)[..., :length]
+        with warnings.catch_warnings():
+            # Of an older name in torch for a choice of kernels.
+            warnings.simplefilter("ignore", FutureWarning)
+            voice = self.model(padded)[..., :length]
         return torch.stack([voice, mixture - voice], dim=1)
 
 

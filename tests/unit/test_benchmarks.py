@@ -15,6 +15,7 @@ from benchmarks import (
     loading,
     published_loop,
     separation_scores,
+    sliding_masks,
     stitching,
     transcription,
 )
@@ -25,7 +26,7 @@ from speechbrain_ext.notes import NoteSequence
 RATIO = re.compile(r"[\d.]+ times as fast \([\d.]+ to [\d.]+ in 1 pairs")
 
 
-@pytest.mark.parametrize("module", [common, published_loop])
+@pytest.mark.parametrize("module", [common, loading, published_loop])
 def test_examples(module):
     result = doctest.testmod(module)
     assert result.attempted > 0 and result.failed == 0
@@ -101,13 +102,31 @@ def test_loading(capsys):
     arguments = ["--seconds", "12", "--items", "2", "--pairs", "1"]
     assert common.show(loading.main, arguments) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + len(loading.FILES)
-    for line in lines[1:]:
+    assert len(lines) == 1 + len(loading.FILES) + 1
+    for line in lines[1:-1]:
         assert RATIO.search(line)
         difference = float(line.rsplit(" ", 1)[1])
         assert difference <= audio.SLICE_TOLERANCE
+    # 12 s, of which 5 are read, three files at a time; spectra take 4 times
+    # as much memory as samples, and decoding needs some of its own.
+    ratio = int(re.search(r"takes (\d+) times", lines[-1])[1])
+    assert 2 <= ratio <= 12
     assert common.show(loading.main, ["--seconds", "5"]) == 2
     assert "at least 10 s" in capsys.readouterr().err
+
+
+def test_sliding_masks(monkeypatch, capsys):
+    networks = (("a", 40, True, 100), ("b", 30, False, 200))
+    monkeypatch.setattr(sliding_masks, "NETWORKS", networks)
+    arguments = ["--seconds", "0.1", "--pairs", "1"]
+    assert common.show(sliding_masks.main, arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    for line in lines[1:]:
+        assert RATIO.search(line)
+        assert float(line.rsplit(" ", 1)[1]) < 1e-5
+    assert common.show(sliding_masks.main, ["--seconds", "0"]) == 2
+    assert "give more than 0" in capsys.readouterr().err
 
 
 def test_separation_scores(capsys):

@@ -192,6 +192,18 @@ def test_v4_is_that_of_museval(channels, museval):
         assert np.isnan(a).tolist() == [[False, True, False, False]] * 2
 
 
+def test_channels_that_cancel_each_other_are_scored(museval):
+    references, estimates = sources_of(2, 2)
+    references[0, 1, :RATE] = -references[0, 0, :RATE]
+    ours = bss_eval_v4(references, estimates, RATE, filter_length=64)
+    theirs = museval.bss_eval(
+        *turned(references, estimates), window=RATE, hop=RATE, filters_len=64
+    )
+    for a, b in zip(ours[:4], theirs[:4], strict=True):
+        assert np.isfinite(a).all() and np.isnan(b[:, 0]).all()
+        np.testing.assert_allclose(a[:, 1], b[:, 1], **CLOSE)
+
+
 def test_v4_with_overlapping_frames_is_that_of_museval(museval):
     references, estimates = sources_of(2, 3.3, seed=5)
     ours = bss_eval_v4(references, estimates, RATE, 1.5, 0.5, filter_length=64)

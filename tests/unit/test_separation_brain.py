@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,11 +12,17 @@ from hyperpyyaml import resolve_references
 
 from speechbrain_ext import recipe
 from speechbrain_ext.audio import write_audio
-from speechbrain_ext.brains.separation import run_separation
+from speechbrain_ext.brains import separation
+from speechbrain_ext.brains.separation import SeparationBrain, run_separation
 from speechbrain_ext.errors import ConfigError
 from speechbrain_ext.inference.model_folder import load_model
 from speechbrain_ext.metrics.separation import evaluate_folder
 from speechbrain_ext.report.plots import read_train_log
+from speechbrain_ext.separation.convolutional import (
+    PatchNetwork,
+    SlidingPatches,
+)
+from speechbrain_ext.separation.separator import AngleSeparator, MaskSeparator
 
 RECIPE = Path(__file__).parents[2] / "recipes/MIR1K/vocal_separation"
 RATE = 16000
@@ -168,6 +175,28 @@ def test_training_goes_on_from_a_model(trained, rows, tmp_path):
     )
     # Only the batch statistics have moved.
     assert after == pytest.approx(before, abs=1.5)
+
+
+@pytest.mark.parametrize("fault", [False, True])
+@torch.inference_mode()
+def test_long_songs_and_other_rates(fault, monkeypatch):
+    torch.manual_seed(0)
+    network = SlidingPatches(PatchNetwork(33, 3), level="published")
+    model = MaskSeparator(network, n_fft=64, hop_length=16).eval()
+    model = AngleSeparator(model) if fault else model
+    brain = SimpleNamespace(separator=model, test_rate=RATE, device="cpu")
+    mixture = torch.randn(2, 2, 3000)
+    whole = SeparationBrain.separate(brain, mixture)
+    torch.testing.assert_close(whole, model(mixture))
+    # A longer song goes another way and comes out the same.
+    monkeypatch.setattr(separation, "WHOLE_S", 0.05)
+    parts = SeparationBrain.separate(brain, mixture)
+    torch.testing.assert_close(parts, whole, atol=1e-4, rtol=0)
+    brain.test_rate = 22050
+    other = SeparationBrain.separate(brain, mixture)
+    assert other.shape == whole.shape and torch.isfinite(other).all()
+    if not fault:
+        torch.testing.assert_close(other.sum(1), mixture, atol=1e-4, rtol=0)
 
 
 def test_errors(rows, tmp_path):

@@ -6,8 +6,17 @@ import pytest
 import torch
 
 from speechbrain_ext.errors import ConfigError
-from speechbrain_ext.losses import MagnitudeLoss, WaveformLoss
+from speechbrain_ext.losses import (
+    AbsoluteLoss,
+    BinaryMaskLoss,
+    MagnitudeLoss,
+    WaveformLoss,
+)
 from speechbrain_ext.separation.codec import STFT
+from speechbrain_ext.separation.convolutional import (
+    PatchNetwork,
+    SlidingPatches,
+)
 from speechbrain_ext.separation.recurrent import RecurrentNetwork
 from speechbrain_ext.separation.separator import MaskSeparator
 
@@ -136,3 +145,124 @@ def test_errors():
         MagnitudeLoss(crop_frames=10, edge_frames=2)(
             separator(), sources.sum(1), sources
         )
+
+
+# --- binary masks -----------------------------------------------------------
+
+
+def entropy(probability, target):
+    rest = (1 - target) * math.log(1 - probability)
+    return -target * math.log(probability) - rest
+
+
+def test_binary_entropy_by_hand():
+    logits = torch.tensor([[0.0, math.log(3), -math.log(3)]])
+    label = torch.tensor([[1.0, 1.0, 0.0]])
+    loss = BinaryMaskLoss(smoothing=0.02)
+    by_hand = [math.log(2), entropy(0.75, 0.98), entropy(0.25, 0.02)]
+    assert value(loss.terms(logits, label)) == pytest.approx(sum(by_hand) / 3)
+    # The loud bin counts for itself alone.
+    loud = torch.tensor([[0.0, 5.0, 0.0]])
+    weighted = BinaryMaskLoss(smoothing=0.02, weighted=True)
+    assert value(weighted.terms(logits, label, loud)) == pytest.approx(
+        by_hand[1]
+    )
+
+
+def patch_separator(level="published", padded=True):
+    torch.manual_seed(4)
+    network = SlidingPatches(PatchNetwork(33, 3, 0.0, padded), level=level)
+    return MaskSeparator(network, n_fft=64, hop_length=16)
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_patches_and_their_labels_belong_together(padded):
+    model, sources = (
+        patch_separator("relative", padded).eval(),
+        noise(2, 2, 2, 500),
+    )
+    seen = []
+    model.network.patches.register_forward_hook(
+        lambda module, given, logits: seen.append((given[0], logits))
+    )
+    loss = BinaryMaskLoss(smoothing=0.0, hop=8)
+    found = value(loss(model, sources.sum(1), sources))
+    ((patches, logits),) = seen
+    # 32 frames of two channels of two items: patches around 0, 8, 16, 24.
+    size = 3 if padded else 11
+    assert patches.shape == (4 * 4, size, 33)
+    spec = model.codec(sources.sum(1))[1, 0]
+    scaled = spec.abs() / model.network.level(spec[None])[0]
+    around = slice(16 - size // 2, 17 + size // 2)
+    torch.testing.assert_close(patches[2 * 4 + 2], scaled[around])
+    voice, band = model.codec(sources).abs().unbind(1)
+    label = (voice > band).float().flatten(0, 1)
+    label = torch.nn.functional.pad(label, (0, 0, 1, 1))
+    label = torch.stack([label[:, k : k + 3] for k in (0, 8, 16, 24)], 1)
+    by_hand = torch.nn.functional.binary_cross_entropy(
+        logits.sigmoid(), label.flatten(0, 1)
+    )
+    assert found == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_some_patches_of_each_step():
+    model, sources = patch_separator(), noise(1, 2, 1, 500)
+    sizes = []
+    model.network.patches.register_forward_hook(
+        lambda module, given, logits: sizes.append(len(logits))
+    )
+    loss = BinaryMaskLoss(hop=1, patches_per_step=5)
+    torch.manual_seed(0)
+    found = [value(loss(model, sources.sum(1), sources)) for _ in range(2)]
+    assert found[0] != found[1]
+    torch.manual_seed(0)
+    assert value(loss(model, sources.sum(1), sources)) == found[0]
+    # Validation sees them all.
+    model.eval()
+    value(loss(model, sources.sum(1), sources))
+    assert sizes == [5, 5, 5, 32]
+
+
+def test_an_auto_encoder_first():
+    model, sources = patch_separator().eval(), noise(1, 2, 1, 500)
+    seen = []
+    model.network.patches.register_forward_hook(
+        lambda module, given, logits: seen.append(given[0])
+    )
+    loss = BinaryMaskLoss(hop=32, autoencoder_epochs=2)
+    for epoch in (1, 2, 3, None):
+        loss(model, sources.sum(1), sources, epoch)
+    voice, band = model.codec(sources)[0, :, 0].abs()
+    masked = voice * (voice > band)
+    for heard, frames in zip(
+        seen,
+        [masked, masked, *[model.codec(sources.sum(1))[0, 0].abs()] * 2],
+        strict=True,
+    ):
+        torch.testing.assert_close(heard[0, 1:], frames[:2])
+
+
+def test_mistakes_in_binary_masks():
+    with pytest.raises(ConfigError, match="'noise': use one of accompaniment"):
+        BinaryMaskLoss("noise")
+    with pytest.raises(ConfigError, match="smoothing is 0.5: use 0 or more"):
+        BinaryMaskLoss(smoothing=0.5)
+
+
+# --- absolute error ---------------------------------------------------------
+
+
+def test_absolute_error_by_hand():
+    sources = noise(2, 2, 1, 1000)
+    estimates = sources.clone()
+    estimates[0, 0] += 0.2
+    terms = AbsoluteLoss(windows=(64,), hop_length=16).terms(estimates, sources)
+    assert terms["samples"].item() == pytest.approx(0.05)
+    error = STFT(64, 16)(estimates - sources)
+    spectra = terms["spectra"].item()
+    assert spectra == pytest.approx(error.abs().mean().item())
+    double = AbsoluteLoss(2.0, (64, 64), 16).terms(estimates, sources)
+    assert double["spectra"].item() == pytest.approx(
+        4 * terms["spectra"].item()
+    )
+    assert value(AbsoluteLoss().terms(sources, sources)) == 0
