@@ -214,7 +214,7 @@ def test_endless_context_is_faded(keeps):
     chunked = joined(separator, wav, 16000, chunk_s=5)
     error = np.abs(chunked - expected)
     assert error[: 5 * 16000 - 1024].max() < 2e-6
-    assert (error.max() < 2e-6) is bool(keeps == 0.9)
+    assert bool(error.max() < 2e-6) is (keeps == 0.9)
     assert error.max() < 0.02
     assert np.abs(chunked.sum(1) - wav).max() < 2e-6
 
