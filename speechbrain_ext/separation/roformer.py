@@ -88,23 +88,26 @@ class BandSplitRoFormer(nn.Module):
         self.sample_rate = sample_rate
         self.segment_s = segment_s
         self.n_fft, self.hop_length = n_fft, hop_length
-        self.model = package.BSRoformer(
-            dim=dim,
-            depth=depth,
-            stereo=True,
-            time_transformer_depth=1,
-            freq_transformer_depth=1,
-            freqs_per_bands=tuple(bands),
-            dim_head=dim_head,
-            heads=heads,
-            attn_dropout=dropout,
-            ff_dropout=dropout,
-            num_residual_streams=1,
-            stft_n_fft=n_fft,
-            stft_hop_length=hop_length,
-            stft_win_length=n_fft,
-            mask_estimator_depth=mask_depth,
-        )
+        with warnings.catch_warnings():
+            # It looks at the transform of some noise without a window.
+            warnings.simplefilter("ignore", UserWarning)
+            self.model = package.BSRoformer(
+                dim=dim,
+                depth=depth,
+                stereo=True,
+                time_transformer_depth=1,
+                freq_transformer_depth=1,
+                freqs_per_bands=tuple(bands),
+                dim_head=dim_head,
+                heads=heads,
+                attn_dropout=dropout,
+                ff_dropout=dropout,
+                num_residual_streams=1,
+                stft_n_fft=n_fft,
+                stft_hop_length=hop_length,
+                stft_win_length=n_fft,
+                mask_estimator_depth=mask_depth,
+            )
         # Complex numbers of bfloat16 do not exist.
         for estimator in self.model.mask_estimators:
             estimator.register_forward_hook(_as_float)
