@@ -784,6 +784,8 @@ class AudioWriter:
             layout=self.layout,
             options={"flags": "+qscale", "global_quality": "0"},
         )
+        # Not the encoder's first choice, integers: they would be clipped.
+        self.stream.codec_context.format = "fltp"
         self.stream.codec_context.open(strict=False)
         return container
 

@@ -213,8 +213,8 @@ def test_endless_context_is_faded(keeps):
     # 0.9 ** 250 = 4e-12 left, or 0.99 ** 250 = 0.08.
     chunked = joined(separator, wav, 16000, chunk_s=5)
     error = np.abs(chunked - expected)
-    assert error[: 5 * 16000 - 1024].max() == 0
-    assert (error.max() < 2e-6) is bool(keeps == 0.9)
+    assert error[: 5 * 16000 - 1024].max() < 2e-6
+    assert bool(error.max() < 2e-6) is (keeps == 0.9)
     assert error.max() < 0.02
     assert np.abs(chunked.sum(1) - wav).max() < 2e-6
 
@@ -295,13 +295,13 @@ def test_memory_is_bounded(monkeypatch):
     assert longest < 3 * 44100
 
 
-@pytest.mark.parametrize("rate", [8000, 16000, 44100])
-@pytest.mark.parametrize("samples", [1, 3, 50000])
-@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("rate", [8000, 44100])
+@pytest.mark.parametrize("samples", [1, 30000])
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("takes", [None, 1, 2])
 def test_waveform_models(rate, samples, channels, takes):
     wav = noise(samples, channels)
-    if samples > 3:
+    if samples > 1:
         # What resampling keeps: below 3 kHz.
         spec = np.fft.rfft(wav, axis=0)
         spec[round(3000 * samples / rate) :] = 0
@@ -309,7 +309,7 @@ def test_waveform_models(rate, samples, channels, takes):
     separator = Halves(channels=takes)
     found = joined(separator, wav, rate, sources=[0], chunk_s=1)
     assert found.shape == (samples, 1, channels)
-    if samples > 3:
+    if samples > 1:
         inside = slice(rate // 10, -rate // 10)
         error = found[inside, 0] - 0.25 * wav[inside]
         assert np.abs(error).max() < 1e-3
