@@ -37,6 +37,7 @@ class MaskSeparator(nn.Module):
 
     Example
     -------
+    >>> import torch
     >>> from speechbrain_ext.separation.recurrent import RecurrentNetwork
     >>> separator = MaskSeparator(RecurrentNetwork(hidden_size=4))
     >>> mixture = torch.randn(3, 2, 5000)
@@ -136,6 +137,7 @@ class AngleSeparator(nn.Module):
 
     Example
     -------
+    >>> import torch
     >>> from speechbrain_ext.separation.recurrent import RecurrentNetwork
     >>> faulty = AngleSeparator(MaskSeparator(RecurrentNetwork(hidden_size=4)))
     >>> mixture = torch.randn(1, 1, 5000)
