@@ -374,9 +374,11 @@ class SeparationBrain(RecipeBrain):
         )
         stream = StringIO()
         yaml.dump(model, stream)
+        # The title of what came next in the recipe is not about the model.
+        text = stream.getvalue().rpartition("\n\n#")[0] or stream.getvalue()
         export_model(
             folder,
-            stream.getvalue(),
+            text.rstrip() + "\n",
             {"separator": self.separator},
             card,
             overwrite=True,
