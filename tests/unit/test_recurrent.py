@@ -61,7 +61,9 @@ def test_units_that_are_dead_share_equally():
 )
 def test_what_a_frame_depends_on(layers, context, first, last):
     torch.manual_seed(1)
-    network = RecurrentNetwork(4, 32, layers, context, output="linear")
+    network = RecurrentNetwork(
+        4, 32, layers, context, output="linear", normalise=False
+    )
     mixture = torch.rand(1, 12, 4, requires_grad=True)
     network(mixture)[0, 0, 5].sum().backward()
     heard = mixture.grad[0].abs().sum(1).nonzero().flatten()
@@ -69,7 +71,9 @@ def test_what_a_frame_depends_on(layers, context, first, last):
 
 
 def test_context_is_in_order_of_time():
-    network = RecurrentNetwork(2, 6, ("dense",), 3, output="linear")
+    network = RecurrentNetwork(
+        2, 6, ("dense",), 3, output="linear", normalise=False
+    )
     with torch.no_grad():
         network.layers[0].weight.copy_(torch.eye(6))
         network.layers[0].bias.zero_()
