@@ -1,5 +1,6 @@
 """The Brain of systems that separate a voice from its accompaniment."""
 
+import re
 import shlex
 import sys
 from io import StringIO
@@ -375,10 +376,10 @@ class SeparationBrain(RecipeBrain):
         stream = StringIO()
         yaml.dump(model, stream)
         # The title of what came next in the recipe is not about the model.
-        text = stream.getvalue().rpartition("\n\n#")[0] or stream.getvalue()
+        text = re.sub(r"(\n[ ]*(#.*)?)+$", "", stream.getvalue())
         export_model(
             folder,
-            text.rstrip() + "\n",
+            text + "\n",
             {"separator": self.separator},
             card,
             overwrite=True,
