@@ -275,7 +275,7 @@ def corpora_rows(hparams, corpora, preparation=None):
         `segment_s`, length of a segment in seconds; `n_jobs`, processes;
         `synthetic`, None or a dictionary by corpus of options with which
         MiniSinging is written to its folder first, in its layout
-        (`data_prep.minisinging.LAYOUTS`).
+        (`data_prep.minisinging.LAYOUTS`); None for a corpus of recordings.
     corpora : list of str
         Names of `data_prep.CORPORA`.
     preparation : dict of str to dict, optional
@@ -300,13 +300,15 @@ def corpora_rows(hparams, corpora, preparation=None):
         for corpus, options in (hparams["synthetic"] or {}).items():
             from data_prep.minisinging import LAYOUTS
 
+            if options is None:
+                continue
             if corpus not in LAYOUTS or corpus not in folders:
                 raise ConfigError(
                     f"synthetic names {corpus}, but there is no such layout "
                     f"or {corpus}_folder is null: use "
                     f"{', '.join(c for c in folders if c in LAYOUTS)}"
                 )
-            layout, options = LAYOUTS[corpus], dict(options or {})
+            layout, options = LAYOUTS[corpus], dict(options)
             try:
                 signature(layout).bind("", n_jobs=n_jobs, **options)
             except TypeError as error:
