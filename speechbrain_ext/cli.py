@@ -1332,12 +1332,18 @@ def _check_csv(options):
     """Refuse a table that cannot be written, before the scoring."""
     from speechbrain_ext.files import check_output
 
-    if options.csv and not options.force and os.path.lexists(options.csv):
+    if options.csv is None:
+        return
+    if not options.csv:
+        raise ConfigError("--csv is empty: give the path of a file")
+    if not options.force and os.path.lexists(options.csv):
         raise OutputError(
             f"{options.csv} exists already: use --force to replace it"
         )
-    if options.csv:
-        check_output(options.csv, options.force)
+    check_output(options.csv, options.force)
+
+
+_NAMED_SONGS = 10  # that are on one side only
 
 
 def _show_scores(options, found, as_json, columns, title, scale=100):
@@ -1349,11 +1355,12 @@ def _show_scores(options, found, as_json, columns, title, scale=100):
         (options.reference, only_reference),
         (options.estimate, only_estimate),
     ):
-        for song in songs:
-            print(
-                f"singbrain: left out: {song} is only in {side}",
-                file=sys.stderr,
-            )
+        named, more = songs[:_NAMED_SONGS], songs[_NAMED_SONGS:]
+        lines = [f"{song} is only in {side}" for song in named]
+        if more:
+            lines.append(f"{len(more)} more only in {side}")
+        for line in lines:
+            print(f"singbrain: left out: {line}", file=sys.stderr)
     if options.csv:
         stats.write_csv(options.csv, overwrite=options.force)
     if options.json:

@@ -620,6 +620,21 @@ def test_evaluate_folders(melodies, capsys):
     assert "s.csv exists already" in error_line(capsys)
 
 
+def test_evaluate_names_some_of_many_songs_left_out(melodies, capsys):
+    for song in range(12):
+        (melodies / "ref" / f"old{song:02}.csv").touch()
+    assert main(["evaluate", "notes", "ref", "est", "--csv", ""]) == 2
+    assert "--csv is empty" in error_line(capsys)
+    assert main(["evaluate", "notes", "ref", "est"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "singbrain: left out: old00 is only in ref"
+    assert lines[9:] == [
+        "singbrain: left out: old09 is only in ref",
+        "singbrain: left out: 3 more only in ref",
+        "singbrain: left out: w is only in est",
+    ]
+
+
 def test_evaluate_json(melodies, capsys):
     assert main(["evaluate", "notes", "ref", "est", "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)

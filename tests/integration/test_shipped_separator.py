@@ -1,0 +1,82 @@
+"""The shipped separator: its files, and what it makes of a synthetic song."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep.minisinging import render_clip
+from speechbrain_ext.audio import resample
+from speechbrain_ext.inference.model_folder import load_hyperparams
+from speechbrain_ext.inference.separator import VoiceSeparator
+from speechbrain_ext.metrics.separation import SOURCES, evaluate_separation
+
+MODEL = Path(__file__).resolve().parents[2] / "pretrained" / "separator"
+
+
+@pytest.fixture(scope="module")
+def separator():
+    return VoiceSeparator.from_hparams()
+
+
+@pytest.fixture(scope="module")
+def song():
+    """Voice and accompaniment (sources, samples), 16 kHz, 12 s, alike loud."""
+    clip = render_clip([2026, 22], 12.0, accompaniment_db=0.0, noise_db=False)
+    return np.stack([clip.voice, clip.accompaniment])
+
+
+def gains(song, stems):
+    """SI-SDR improvement of the sources, dB."""
+    estimates = np.stack([stems[source] for source in SOURCES])
+    scores = evaluate_separation(song, estimates, 16000, protocol="si")
+    return scores["SI-SDRi"]
+
+
+def test_files_are_small_and_hold_no_code(separator):
+    files = {path.name: path for path in MODEL.iterdir()}
+    assert {"README.md", "hyperparams.yaml", "model.safetensors"} == set(files)
+    assert files["model.safetensors"].stat().st_size < 40e6
+    # Refuses everything that is not on its list of classes.
+    load_hyperparams(files["hyperparams.yaml"].read_text(encoding="utf-8"))
+    named = VoiceSeparator.from_hparams("separator")
+    assert named.model_name == separator.model_name
+    assert separator.stems == SOURCES
+
+
+def test_a_song_comes_apart(separator, song):
+    stems = separator.separate(song.sum(0), 16000)
+    assert np.min(gains(song, stems)) >= 7.0
+    assert np.allclose(sum(stems.values()), song.sum(0), atol=1e-4)
+
+
+def test_the_level_of_a_song_does_not_matter(separator, song):
+    usual = separator.separate(song.sum(0), 16000)["vocals"]
+    for gain in (0.01, 1.9):
+        stem = separator.separate(gain * song.sum(0), 16000)["vocals"]
+        assert np.allclose(stem / gain, usual, atol=1e-4)
+
+
+def test_masks_fit_a_higher_rate(separator, song):
+    """At 44.1 kHz the stems are those of 16 kHz, below 8 kHz."""
+    high = [resample(source, 16000, 44100) for source in song]
+    stems = separator.separate(np.stack(high).sum(0), 44100)
+    stems = {name: resample(wav, 44100, 16000) for name, wav in stems.items()}
+    length = song.shape[1]
+    stems = {name: wav[:length] for name, wav in stems.items()}
+    usual = gains(song, separator.separate(song.sum(0), 16000))
+    assert np.abs(gains(song, stems) - usual).max() < 0.3
+
+
+def test_channels_keep_apart(separator, song):
+    """A voice on one side and an accompaniment on the other stay there."""
+    stems = separator.separate(song.T, 16000)
+    for side, source in enumerate(SOURCES):
+        power = np.square(stems[source]).sum(0)
+        assert power[side] > 10 * power[1 - side]
+
+
+def test_an_accompaniment_alone_has_no_voice(separator, song):
+    stems = separator.separate(song[1], 16000)
+    share = np.square(stems["vocals"]).sum() / np.square(song[1]).sum()
+    assert share < 0.1
