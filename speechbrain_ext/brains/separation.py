@@ -66,6 +66,16 @@ class SeparationObjective(nn.Module):
         return self.loss(self.separator, mixture, sources, epoch)
 
 
+def _running_average(decay):
+    """An exponential average that soon forgets the weights it began with."""
+
+    def update(averaged, current, count):
+        share = min(decay, (1 + int(count)) / (10 + int(count)))
+        get_ema_multi_avg_fn(share)(averaged, current, count)
+
+    return update
+
+
 class SeparationBrain(RecipeBrain):
     """Trains and evaluates a separator.
 
@@ -75,7 +85,8 @@ class SeparationBrain(RecipeBrain):
 
     Besides the weights in training, their running average over the last steps
     is kept (Polyak and Juditsky, 1992): that is validated, tested and exported.
-    `average_decay` is its share kept per step; 0 means the weights themselves.
+    `average_decay` is its share kept per step, less at the start of a training;
+    0 means the weights themselves.
 
     Arguments
     ---------
@@ -88,7 +99,7 @@ class SeparationBrain(RecipeBrain):
         self.test_rate = None
         self.average = AveragedModel(
             unwrap(self.modules.objective).separator,
-            multi_avg_fn=get_ema_multi_avg_fn(self.hparams.average_decay),
+            multi_avg_fn=_running_average(self.hparams.average_decay),
             use_buffers=True,
         )
         if self.checkpointer is not None:

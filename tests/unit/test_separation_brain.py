@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from hyperpyyaml import resolve_references
+from torch.optim.swa_utils import AveragedModel
 
 from speechbrain_ext import recipe
 from speechbrain_ext.audio import write_audio
@@ -110,6 +111,26 @@ def test_it_learns(trained):
     gain = results["all"].summarize()["vocals_SI-SDRi_mean"]
     assert gain > 3.0
     assert log[-1]["valid vocals_SI-SDRi"] > 3.0
+
+
+def test_the_average_forgets_where_it_began():
+    weight = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.constant_(weight.weight, 0.0)
+    average = AveragedModel(
+        weight, multi_avg_fn=separation._running_average(0.99)
+    )
+    average.update_parameters(weight)
+    torch.nn.init.constant_(weight.weight, 1.0)
+    for _ in range(20):
+        average.update_parameters(weight)
+    # Those of equal shares keep 0.99 ** 20, four fifths, of it.
+    assert average.module.weight.item() > 0.99
+    torch.nn.init.constant_(weight.weight, 2.0)
+    for _ in range(2000):
+        average.update_parameters(weight)
+    torch.nn.init.constant_(weight.weight, 3.0)
+    average.update_parameters(weight)
+    assert average.module.weight.item() == pytest.approx(2.01, abs=1e-3)
 
 
 def test_the_average_is_tested_and_exported(trained):
