@@ -35,8 +35,8 @@ def test_a_trained_singer(song):
     stems = VoiceSeparator.from_hparams().separate(song.sum(0), 16000)
     estimates = np.stack([stems[source] for source in SOURCES])
     scores = evaluate_separation(song, estimates, 16000)
-    assert np.min(scores["NSDR"]) >= 8.0
-    assert np.min(scores["SIR"]) >= 12.0
+    assert np.min(scores["NSDR"]) >= 12.0
+    assert np.min(scores["SIR"]) >= 18.0
 
 
 def test_a_finished_production(shared_data):
