@@ -519,6 +519,25 @@ def tool(tmp_path, monkeypatch, capsys):
     return run
 
 
+def test_options_are_keys_by_their_whole_names(tmp_path, monkeypatch):
+    """`--optimizer` is not short for `--optimizer_step_limit`."""
+    path = tmp_path / "params.yaml"
+    path.write_text(
+        f"output_folder: {tmp_path / 'out'}\noptimizer: {{lr: 1}}\n"
+        "device_name: a\nbatch: 1\n"
+    )
+    monkeypatch.setattr("sys.argv", ["pytest"])
+    found = []
+    recipe.run(
+        lambda hparams, run_opts: found.append((hparams, run_opts)),
+        [str(path), "--optimizer", "{lr: 2}", "--batch=3", "--device", "cpu"],
+    )
+    ((hparams, run_opts),) = found
+    assert hparams["optimizer"] == {"lr": 2} and hparams["batch"] == 3
+    assert hparams["device_name"] == "a" and run_opts.device == "cpu"
+    assert not run_opts.optimizer_step_limit
+
+
 def test_an_early_error_leaves_nothing(tool, tmp_path):
     def main(hparams, run_opts):
         raise ManifestError("no such\nfolder")
