@@ -7,18 +7,13 @@ and nothing but overrides. A key that the base does not have is an error.
 
 import logging
 import os
-import re
 import shutil
 import sys
 from contextlib import contextmanager, suppress
-from dataclasses import fields
 from io import StringIO
 from pathlib import Path
 
 from speechbrain_ext.errors import ConfigError, SingBrainError
-
-# Marks the keys of a recipe among the options of SpeechBrain.
-_OWN = "recipe-key-"
 
 # What a run notes down before it does anything.
 NOTES = {"recipe.yaml", "hyperparams.yaml", "env.log", "log.txt"}
@@ -265,8 +260,7 @@ def _run(main, arguments):
 
     if not torch.cuda.is_available():
         arguments = [*arguments, "--distributed_backend", "gloo"]
-    file, run_opts, overrides = sb.parse_arguments(_whole_names(arguments))
-    overrides = re.sub(f"^{_OWN}", "", overrides, flags=re.MULTILINE)
+    file, run_opts, overrides = _parse(arguments)
     # Subnormal numbers slow recurrent layers down tenfold on some CPUs.
     torch.set_flush_denormal(True)
     if run_opts.device is not None:
@@ -299,22 +293,22 @@ def _run(main, arguments):
                 torch.distributed.destroy_process_group()
 
 
-def _whole_names(arguments):
-    """Mark the keys of the YAML among the options.
+def _parse(arguments):
+    """YAML file, options of SpeechBrain and overrides of the YAML.
 
-    SpeechBrain would else take `--optimizer` for short for one of its own,
-    `--optimizer_step_limit`.
+    Names are whole: `--optimizer` is a key of the YAML and not short for
+    SpeechBrain's `--optimizer_step_limit`.
     """
     from speechbrain.core import RunOptions
 
-    known = {field.name for field in fields(RunOptions)} | {"help"}
-    return [
-        f"--{_OWN}{argument[2:]}"
-        if argument.startswith("--")
-        and argument[2:].partition("=")[0] not in known
-        else argument
-        for argument in arguments
-    ]
+    class Options(RunOptions):
+        @staticmethod
+        def _create_parser():
+            parser = RunOptions._create_parser()
+            parser.allow_abbrev = False
+            return parser
+
+    return Options.from_command_line_args(arguments)
 
 
 def _refuse(folder, error):
