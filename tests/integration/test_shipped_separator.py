@@ -26,6 +26,11 @@ def song():
     return np.stack([clip.voice, clip.accompaniment])
 
 
+@pytest.fixture(scope="module")
+def stems(separator, song):
+    return separator.separate(song.sum(0), 16000)
+
+
 def gains(song, stems):
     """SI-SDR improvement of the sources, dB."""
     estimates = np.stack([stems[source] for source in SOURCES])
@@ -44,28 +49,35 @@ def test_files_are_small_and_hold_no_code(separator):
     assert separator.stems == SOURCES
 
 
-def test_a_song_comes_apart(separator, song):
-    stems = separator.separate(song.sum(0), 16000)
+def test_a_song_comes_apart(song, stems):
     assert np.min(gains(song, stems)) >= 4.0
     assert np.allclose(sum(stems.values()), song.sum(0), atol=1e-4)
 
 
-def test_the_level_of_a_song_does_not_matter(separator, song):
-    usual = separator.separate(song.sum(0), 16000)["vocals"]
+def test_the_level_of_a_song_does_not_matter(separator, song, stems):
+    usual = stems["vocals"]
     for gain in (0.01, 1.9):
         stem = separator.separate(gain * song.sum(0), 16000)["vocals"]
         assert np.allclose(stem / gain, usual, atol=1e-4)
 
 
 def test_masks_fit_a_higher_rate(separator, song):
-    """At 44.1 kHz the stems are nearly those of 16 kHz, below 8 kHz."""
-    high = [resample(source, 16000, 44100) for source in song]
-    stems = separator.separate(np.stack(high).sum(0), 44100)
-    stems = {name: resample(wav, 44100, 16000) for name, wav in stems.items()}
-    length = song.shape[1]
-    stems = {name: wav[:length] for name, wav in stems.items()}
-    usual = gains(song, separator.separate(song.sum(0), 16000))
-    assert np.abs(gains(song, stems) - usual).max() < 1.0
+    """At 44.1 kHz the stems are as good as at 16 kHz.
+
+    Both are compared with sources that were at 44.1 kHz, which have lost what
+    resampling takes off just below 8 kHz.
+    """
+    high = np.stack([resample(source, 16000, 44100) for source in song])
+
+    def low(wav):
+        return resample(wav, 44100, 16000)[: song.shape[1]]
+
+    sources = np.stack([low(source) for source in high])
+    usual = separator.separate(sources.sum(0), 16000)
+    found = separator.separate(high.sum(0), 44100)
+    found = {name: low(wav) for name, wav in found.items()}
+    change = gains(sources, found) - gains(sources, usual)
+    assert np.abs(change).max() < 0.05
 
 
 def test_channels_keep_apart(separator, song):

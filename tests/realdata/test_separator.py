@@ -23,9 +23,11 @@ def song(shared_data):
     if not clips:
         pytest.skip("no real recordings: ../shared/data/mir1k does not exist")
     channel = MIR1K_CHANNELS["accompaniment"]
-    parts = [read_audio(f"{p}#{channel}", sample_rate=16000) for p in clips]
     # As many clips as the voice is long, of songs far apart.
-    band = np.concatenate(parts[::20])[: len(voice)]
+    parts = [
+        read_audio(f"{p}#{channel}", sample_rate=16000) for p in clips[::20]
+    ]
+    band = np.concatenate(parts)[: len(voice)]
     assert len(band) == len(voice)
     gain = sounding_level(voice) / sounding_level(band)
     return np.stack([voice, gain * band]) / 2
