@@ -8,6 +8,7 @@ from speechbrain_ext.errors import ConfigError
 from speechbrain_ext.separation.codec import level_around
 
 KINDS = ("dense", "gru", "rnn")
+OUTPUTS = ("relu", "linear", "exp")
 
 
 def joint_mask(estimates, eps=1e-8):
@@ -65,9 +66,9 @@ class RecurrentNetwork(nn.Module):
         recording. Default: 1.
     n_sources : int
         Default: 2.
-    output : {"relu", "linear"}
-        What the estimates go through before their magnitudes are taken.
-        Default: relu.
+    output : {"relu", "linear", "exp"}
+        What the estimates go through before their magnitudes are taken; with
+        exp the masks are a softmax, no unit can die. Default: relu.
     normalise : bool
         Whether magnitudes are divided by the level around them, so that the
         masks do not depend on the level of the recording (default), or come
@@ -112,12 +113,14 @@ class RecurrentNetwork(nn.Module):
                 f"context is {context} frames: use an odd number, as many "
                 "before as after"
             )
-        if output not in ("relu", "linear"):
-            raise ConfigError(f"output is {output!r}: use relu or linear")
+        if output not in OUTPUTS:
+            raise ConfigError(
+                f"output is {output!r}: use one of {', '.join(OUTPUTS)}"
+            )
         self.context = context
         self.normalise = normalise
         self.n_sources = n_sources
-        self.rectified = output == "relu"
+        self.output = output
         self.layers = nn.ModuleList()
         size = n_bins * context
         for kind in layers:
@@ -152,7 +155,9 @@ class RecurrentNetwork(nn.Module):
             else:
                 hidden, _ = layer(hidden)
         estimates = torch.stack([head(hidden) for head in self.heads], dim=1)
-        if self.rectified:
+        if self.output == "exp":
+            return estimates.softmax(dim=1)
+        if self.output == "relu":
             estimates = functional.relu(estimates)
         return joint_mask(estimates)
 

@@ -25,7 +25,7 @@ def test_sizes_of_the_published_networks():
     assert size(paper) == dense + recurrent + 2 * 1001 * 513
 
 
-@pytest.mark.parametrize("output", ["relu", "linear"])
+@pytest.mark.parametrize("output", ["relu", "linear", "exp"])
 @pytest.mark.parametrize("sources", [1, 2, 3])
 def test_masks_add_up_to_one(output, sources):
     torch.manual_seed(0)
@@ -37,6 +37,19 @@ def test_masks_add_up_to_one(output, sources):
     assert masks.shape == (4, sources, 6, 9)
     assert (masks >= 0).all() and torch.isfinite(masks).all()
     assert torch.allclose(masks.sum(1), torch.ones(()))
+
+
+def test_exponential_estimates_share_by_their_difference():
+    network = RecurrentNetwork(1, 1, ("dense",), output="exp")
+    with torch.no_grad():
+        for head, bias in zip(network.heads, (2.0, 0.5), strict=True):
+            head.weight.zero_()
+            head.bias.fill_(bias)
+    masks = network(torch.rand(1, 1, 1)).flatten()
+    share = torch.tensor(2.0).exp() / (
+        torch.tensor(2.0).exp() + torch.tensor(0.5).exp()
+    )
+    assert torch.allclose(masks, torch.stack([share, 1 - share]))
 
 
 def test_units_that_are_dead_share_equally():
@@ -94,7 +107,7 @@ def test_context_is_in_order_of_time():
         ({"layers": ()}, r"layers is \[\]"),
         ({"context": 2}, "context is 2 frames: use an odd"),
         ({"context": -1}, "context is -1"),
-        ({"output": "tanh"}, "output is 'tanh': use relu or linear"),
+        ({"output": "tanh"}, "output is 'tanh': use one of relu, linear, exp"),
     ],
 )
 def test_errors(options, message):
