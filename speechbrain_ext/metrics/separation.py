@@ -44,9 +44,12 @@ from speechbrain_ext.metrics.bss_eval import (
     snr,
 )
 from speechbrain_ext.metrics.stats import SongStats, natural
-from speechbrain_ext.separation import MIR1K_CHANNELS, MIR1K_CLIPS
+from speechbrain_ext.separation import (
+    MIR1K_CHANNELS,
+    MIR1K_CLIPS,
+    SOURCES,
+)
 
-SOURCES = ("vocals", "accompaniment")
 STEMS = ("drums", "bass", "other")
 
 # What else the files of a source are called.

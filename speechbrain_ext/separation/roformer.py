@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from speechbrain_ext.errors import ConfigError, optional_library
-from speechbrain_ext.separation.separator import SOURCES
+from speechbrain_ext.separation import SOURCES
 
 CHANNELS = 2
 

@@ -3,9 +3,8 @@
 from torch import nn
 
 from speechbrain_ext.errors import ConfigError
+from speechbrain_ext.separation import SOURCES
 from speechbrain_ext.separation.codec import STFT
-
-SOURCES = ("vocals", "accompaniment")
 
 
 class MaskSeparator(nn.Module):
