@@ -9,7 +9,8 @@ from data_prep.minisinging import render_clip
 from speechbrain_ext.audio import resample
 from speechbrain_ext.inference.model_folder import load_hyperparams
 from speechbrain_ext.inference.separator import VoiceSeparator
-from speechbrain_ext.metrics.separation import SOURCES, evaluate_separation
+from speechbrain_ext.metrics.separation import evaluate_separation
+from speechbrain_ext.separation import SOURCES
 
 MODEL = Path(__file__).resolve().parents[2] / "pretrained" / "separator"
 

@@ -5,8 +5,8 @@ import torch
 
 from data_prep.mir1k import TRAIN_SINGERS
 from speechbrain_ext.audio import read_audio
-from speechbrain_ext.metrics.separation import SOURCES, SeparationStats
-from speechbrain_ext.separation import MIR1K_CHANNELS
+from speechbrain_ext.metrics.separation import SeparationStats
+from speechbrain_ext.separation import MIR1K_CHANNELS, SOURCES
 from speechbrain_ext.separation.masks import ORACLES, oracle_estimates
 
 pytestmark = pytest.mark.realdata

@@ -6,9 +6,9 @@ import pytest
 from data_prep.mir1k import TRAIN_SINGERS
 from speechbrain_ext.audio import read_audio
 from speechbrain_ext.inference.separator import VoiceSeparator
-from speechbrain_ext.metrics.separation import SOURCES, evaluate_separation
+from speechbrain_ext.metrics.separation import evaluate_separation
 from speechbrain_ext.mixing.effects import sounding_level
-from speechbrain_ext.separation import MIR1K_CHANNELS
+from speechbrain_ext.separation import MIR1K_CHANNELS, SOURCES
 
 pytestmark = pytest.mark.realdata
 
