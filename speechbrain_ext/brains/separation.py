@@ -25,6 +25,7 @@ from speechbrain_ext.errors import ConfigError
 from speechbrain_ext.files import atomic_path
 from speechbrain_ext.metrics.bss_eval import si_sdr
 from speechbrain_ext.metrics.separation import SeparationStats
+from speechbrain_ext.separation import SOURCES
 from speechbrain_ext.separation.dataset import separation_dataset
 
 # Longer songs are tested piece by piece, s.
@@ -423,7 +424,7 @@ def run_separation(hparams, run_opts, train, valid, tests, test_rate=None):
     """
     output = Path(hparams["output_folder"])
     separator = hparams["separator"]
-    if tuple(separator.sources) != ("vocals", "accompaniment"):
+    if tuple(separator.sources) != SOURCES:
         raise ConfigError(
             f"separator.sources is {list(separator.sources)}: this recipe "
             "gives it vocals, accompaniment"

@@ -19,6 +19,7 @@ from speechbrain_ext.inference.model_folder import (
 )
 from speechbrain_ext.inference.transcriber import checked_device
 from speechbrain_ext.inference.transfer import CHUNK_S, estimate_sources
+from speechbrain_ext.separation import SOURCES
 
 # Sources that take what the others leave, the first that a model has.
 REMAINDERS = ("accompaniment", "other")
@@ -209,8 +210,7 @@ class VoiceSeparator:
             If the model knows no such stem, or none is named.
         """
         if stems is None:
-            pair = ("vocals", "accompaniment")
-            return pair if set(pair) <= set(self.stems) else self.stems
+            return SOURCES if set(SOURCES) <= set(self.stems) else self.stems
         stems = tuple(dict.fromkeys(stems))
         if not stems:
             raise ConfigError(f"no stem: name some of {', '.join(self.stems)}")
