@@ -10,6 +10,7 @@ import zlib
 from functools import lru_cache
 from inspect import signature
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -46,6 +47,29 @@ OUTPUT_KEYS = [
 
 # What `Augment` can add.
 NOISE_KINDS = ("coloured", "natural", "babble")
+
+
+
+class Slice(NamedTuple):
+    """What part of a song an item is.
+
+    Arguments
+    ---------
+    start_s : float
+        Where it starts in the song.
+    speed : float
+        Seconds of the song per second of the item.
+    frames : int
+        Length on the grid of 50 per second.
+    silent : bool
+        Whether its voice is muted.
+    """
+
+    start_s: float
+    speed: float
+    frames: int
+    silent: bool
+
 
 cached_notes = lru_cache(maxsize=4096)(read_notes)
 cached_f0 = lru_cache(maxsize=4096)(read_f0)
@@ -570,7 +594,15 @@ def transcription_dataset(
     keys += ["start", "stop", "song_end"]
 
     @takes(*keys)
-    @provides("sig", "onset", "silence", "pitch", "f0_target", "valid_frames")
+    @provides(
+        "slice",
+        "sig",
+        "onset",
+        "silence",
+        "pitch",
+        "f0_target",
+        "valid_frames",
+    )
     def slice_and_label(*values):
         row = dict(zip(keys, values, strict=True))
         first, speed, semitones, silent = 0, 1.0, 0, False
@@ -586,6 +618,7 @@ def transcription_dataset(
             sig, left, speed = training_slice(row, plan)
         count = frames.n_frames(len(sig) / SAMPLE_RATE)
         length = frames.n_frames(row["stop"]) - frames.n_frames(row["start"])
+        yield Slice(left, speed, count, silent)
         yield torch.from_numpy(np.ascontiguousarray(sig, dtype=np.float32))
         f0 = np.full(count, np.nan)
         if row["f0"]:

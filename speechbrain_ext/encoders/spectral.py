@@ -212,6 +212,8 @@ class HarmonicEncoder(nn.Module):
         `channels`, then `BINS_PER_SEMITONE * n_pitches` channels of evidence
         for the pitch of the frame and `2 * n_pitches` for that of the note, as
         `heads.MelodyHead` takes them.
+    evidence_size : int
+        How many of these are evidence.
 
     Example
     -------
@@ -239,7 +241,8 @@ class HarmonicEncoder(nn.Module):
         self.low = low
         self.n_pitches = n_pitches
         self.n_bins = bins * n_pitches
-        self.output_size = channels + self.n_bins + 2 * n_pitches
+        self.evidence_size = self.n_bins + 2 * n_pitches
+        self.output_size = channels + self.evidence_size
         # The centre of a semitone is the middle one of its bins.
         first = low - (bins // 2) / bins
         lowest = first + 12 * min(0.0, math.log2(min(harmonics)))
