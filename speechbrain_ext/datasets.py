@@ -49,7 +49,6 @@ OUTPUT_KEYS = [
 NOISE_KINDS = ("coloured", "natural", "babble")
 
 
-
 class Slice(NamedTuple):
     """What part of a song an item is.
 

@@ -402,22 +402,29 @@ class TranscriptionBrain(RecipeBrain):
 
     # ---- optimisation ---------------------------------------------------
 
+    def parts(self) -> dict:
+        """Parameters by the part of the model that they belong to.
+
+        Returns
+        -------
+        dict of str to iterable of torch.nn.Parameter
+            The YAML has a `<part>_optimizer` and a `<part>_annealing` for
+            each.
+        """
+        return {
+            "head": self.modules.head.parameters(),
+            "encoder": self.modules.encoder.parameters(),
+        }
+
     def init_optimizers(self):
-        """One optimiser for the head and one for the encoder, if it learns."""
-        with config_errors("head_optimizer"):
-            self.optimizers_dict = {
-                "head": self.hparams.head_optimizer(
-                    self.modules.head.parameters()
-                )
-            }
-        trainable = [
-            p for p in self.modules.encoder.parameters() if p.requires_grad
-        ]
-        if self.hparams.encoder_optimizer is not None and trainable:
-            with config_errors("encoder_optimizer"):
-                self.optimizers_dict["encoder"] = (
-                    self.hparams.encoder_optimizer(trainable)
-                )
+        """One optimiser for each part that learns."""
+        self.optimizers_dict = {}
+        for name, parameters in self.parts().items():
+            factory = getattr(self.hparams, f"{name}_optimizer")
+            trainable = [p for p in parameters if p.requires_grad]
+            if factory is not None and trainable:
+                with config_errors(f"{name}_optimizer"):
+                    self.optimizers_dict[name] = factory(trainable)
         self.remember_rates()
         if self.checkpointer is not None:
             for name, optimizer in self.optimizers_dict.items():
@@ -509,10 +516,16 @@ class TranscriptionBrain(RecipeBrain):
                         song_id, contour, self.heard[song_id]
                     )
             return
-        summary = self.stats.summarize()
-        for metric in ("COnPOff", "COnP", "COn", "COff"):
-            logs[metric] = summary[f"{metric}_f1"]
-        self._end_epoch(epoch, logs)
+        self._end_epoch(epoch, {**logs, **self.valid_logs()})
+
+    def decoders(self) -> dict:
+        """The tuned decoders, by their key in a model folder.
+
+        Returns
+        -------
+        dict of str to NoteDecoder
+        """
+        return {"decoder": self.hparams.decoder_state.decoder}
 
     def decoder(self, song_id):
         """The decoder of a song.
@@ -555,6 +568,16 @@ class TranscriptionBrain(RecipeBrain):
                 ],
                 self.hparams.voicing_grid,
             )
+
+    def valid_logs(self) -> dict:
+        """Scores of the validation songs for the training log.
+
+        Returns
+        -------
+        dict of str to float
+        """
+        summary = self.stats.summarize()
+        return {name: summary[key] for name, key in NOTE_COLUMNS.items()}
 
     def quality(self) -> float:
         """What the best checkpoint is chosen by; more is better.
@@ -701,13 +724,13 @@ class TranscriptionBrain(RecipeBrain):
         text = model_yaml(
             resolved.read_text(encoding="utf-8"),
             name,
-            self.hparams.decoder_state.decoder,
+            self.decoders(),
             modules["encoder"],
         )
         export_model(folder, text, modules, card, overwrite=True)
 
 
-def model_yaml(resolved, name, decoder, encoder):
+def model_yaml(resolved, name, decoders, encoder):
     """Text of a model folder's `hyperparams.yaml`.
 
     Arguments
@@ -716,11 +739,12 @@ def model_yaml(resolved, name, decoder, encoder):
         The recipe's YAML with references resolved.
     name : str
         Name of the model.
-    decoder : NoteDecoder
-        Tuned decoder.
+    decoders : dict of str to NoteDecoder
+        Tuned decoders.
     encoder : torch.nn.Module
-        If it has `offline_arguments` (a dictionary), these replace its
-        arguments, so that nothing is looked up on a hub.
+        If it, or an encoder among its arguments, has `offline_arguments` (a
+        dictionary), these replace its arguments, so that nothing is looked up
+        on a hub.
 
     Returns
     -------
@@ -729,23 +753,34 @@ def model_yaml(resolved, name, decoder, encoder):
     yaml = YAML()
     tree = yaml.load(resolved)
     node = tree["encoder"]
-    if hasattr(encoder, "offline_arguments"):
-        node.clear()
-        node.update(encoder.offline_arguments())
+    _take_offline(node, encoder)
     model = CommentedMap(
         model_name=name,
         sample_rate=encoder.sample_rate,
         chunk_s=30.0,
         encoder=node,
         head=tree["head"],
-        decoder=CommentedMap(decoder.settings()),
     )
-    model["decoder"].yaml_set_ctag(
-        Tag(suffix="!new:speechbrain_ext.frames.NoteDecoder")
-    )
+    for key, decoder in decoders.items():
+        model[key] = CommentedMap(decoder.settings())
+        model[key].yaml_set_ctag(
+            Tag(suffix="!new:speechbrain_ext.frames.NoteDecoder")
+        )
     stream = StringIO()
     yaml.dump(model, stream)
     return stream.getvalue()
+
+
+def _take_offline(node, module):
+    """Write arguments that need no hub into a module's YAML and its parts'."""
+    if hasattr(module, "offline_arguments"):
+        node.clear()
+        node.update(module.offline_arguments())
+        return
+    for key, value in node.items():
+        part = getattr(module, str(key), None)
+        if hasattr(value, "items") and isinstance(part, torch.nn.Module):
+            _take_offline(value, part)
 
 
 def run_transcription(
