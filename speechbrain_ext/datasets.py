@@ -470,6 +470,28 @@ def _with_noise(sig, row, left, right):
     )
 
 
+def read_slice(row, start_s, stop_s):
+    """Read a part of a song, with the noise that its row asks for.
+
+    Arguments
+    ---------
+    row : dict
+        Of a manifest or from `noisy`, with `song_end`, the song's length in
+        seconds.
+    start_s, stop_s : float
+        Seconds from the start of the song.
+
+    Returns
+    -------
+    np.ndarray (samples,) float32
+        At 16 kHz.
+    """
+    sig = read_audio(row["wav"], start_s, stop_s, SAMPLE_RATE)
+    if row.get("noise"):
+        sig = _with_noise(sig, row, start_s, stop_s)
+    return sig
+
+
 def transcription_dataset(
     rows,
     seed=0,
@@ -559,10 +581,7 @@ def transcription_dataset(
         first, last = frames.segment_frames(row["start"], row["stop"])
         left = max(0, first - context) * frames.FRAME_S
         right = min(row["song_end"], last * frames.FRAME_S + context_s)
-        sig = read_audio(row["wav"], left, right, SAMPLE_RATE)
-        if row["noise"]:
-            sig = _with_noise(sig, row, left, right)
-        return sig, left, first - frames.n_frames(left)
+        return read_slice(row, left, right), left, first - frames.n_frames(left)
 
     def training_slice(row, plan):
         length_s = row["stop"] - row["start"]

@@ -21,6 +21,9 @@ OUTPUT_KEYS = ["lips", "streams"]
 # What is left of a crop of 96 x 96 for the encoder.
 PICTURE_SIZE = 88
 
+# Losses are drawn for stretches of 20 s, so that no song need be known whole.
+_LOSS_FRAMES = 1000
+
 
 class LipAugment:
     """Draws and applies what makes the pictures of training items differ.
@@ -229,6 +232,32 @@ def lost_frames(rng, frames, share):
     return lost
 
 
+def lost_pictures(song_id, times, share):
+    """Choose pictures of a song that are missing, however it is cut.
+
+    Arguments
+    ---------
+    song_id : str
+        The same song loses the same pictures.
+    times : np.ndarray (frames,)
+        Seconds from the start of the song.
+    share : float
+        How many, 0 to 1; reached to a frame in every 20 s.
+
+    Returns
+    -------
+    np.ndarray (frames,) bool
+    """
+    index = np.floor(np.asarray(times) / FRAME_S + 1e-6).astype(int)
+    lost = np.zeros(len(index), bool)
+    for block in np.unique(index // _LOSS_FRAMES):
+        key = [zlib.crc32(song_id.encode("utf-8")), int(block)]
+        chosen = lost_frames(np.random.default_rng(key), _LOSS_FRAMES, share)
+        here = index // _LOSS_FRAMES == block
+        lost[here] = chosen[index[here] % _LOSS_FRAMES]
+    return lost
+
+
 def centred(pictures):
     """The middle of each picture, as an encoder sees it in evaluation.
 
@@ -284,7 +313,7 @@ def seen_as(rows, modality="both", missing=0.0, late_s=0.0):
                 "modality": modality,
                 "missing": missing,
                 "late_s": late_s,
-                "seed": zlib.crc32(row["song_id"].encode("utf-8")),
+                "song_id": row["song_id"],
             },
         }
         for row in rows
@@ -340,9 +369,8 @@ def add_lips(dataset, rows, seed=0, epoch_counter=None, augment=None):
         if augment is None:
             crops = centred(crops)
             if plan.get("missing"):
-                crops = np.where(
-                    _song_loss(plan, times)[:, None, None], 0, crops
-                )
+                lost = lost_pictures(plan["song_id"], times, plan["missing"])
+                crops = np.where(lost[:, None, None], np.uint8(0), crops)
         else:
             crops = LipAugment.apply(crops, plan)
         heard, seen = streams_of(plan["modality"])
@@ -358,15 +386,3 @@ def add_lips(dataset, rows, seed=0, epoch_counter=None, augment=None):
     keys = list(dataset.pipeline.output_mapping)
     dataset.set_output_keys([*keys, *OUTPUT_KEYS])
     return dataset
-
-
-def _song_loss(plan, times):
-    """Which frames of a slice are missing, the same however it is cut."""
-    # In blocks of 20 s, so that a song need not be known to its end.
-    index = np.floor(times / FRAME_S + 1e-6).astype(int)
-    lost = np.zeros(len(times), bool)
-    for block in np.unique(index // 1000):
-        rng = np.random.default_rng([plan["seed"], int(block)])
-        here = index // 1000 == block
-        lost[here] = lost_frames(rng, 1000, plan["missing"])[index[here] % 1000]
-    return lost

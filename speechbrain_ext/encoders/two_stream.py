@@ -9,7 +9,9 @@ model for each).
 
 import torch
 from torch import nn
+from torch.nn import functional
 
+from speechbrain_ext.encoders.lips import valid_frames
 from speechbrain_ext.errors import ConfigError
 
 MODALITIES = ("audio", "video", "both")
@@ -126,56 +128,23 @@ class TwoStreamEncoder(nn.Module):
         torch.Tensor (batch, frames, output_size)
             Frames of the sound if there is any, else of the video.
         """
-        if streams is None:
-            given = torch.tensor([wavs is not None, video is not None])
-            items = len(video if wavs is None else wavs)
-            streams = given.expand(items, 2)
-        heard = None
+        heard = seen = hears = sees = None
+        if streams is not None:
+            hears, sees = streams.unbind(1)
         if self.audio is not None and wavs is not None:
-            heard = self.encode_audio(wavs, wav_lens)
-        seen = None
+            heard = _chosen(self.audio, wavs, wav_lens, hears)
         if video is not None:
-            seen = self.encode_lips(video, wav_lens)
-        return self.fuse(heard, seen, streams)
+            seen = _chosen(self.lips, video, wav_lens, sees)
+        return self.fuse(heard, seen, streams, wav_lens)
 
-    def encode_audio(self, wavs, wav_lens=None):
-        """Encode sound.
-
-        Arguments
-        ---------
-        wavs, wav_lens
-            See `forward`.
-
-        Returns
-        -------
-        torch.Tensor (batch, frames, channels)
-            For `fuse`.
-        """
-        return self.audio(wavs, wav_lens)
-
-    def encode_lips(self, video, lengths=None):
-        """Encode lips.
-
-        Arguments
-        ---------
-        video, lengths
-            See `forward`.
-
-        Returns
-        -------
-        torch.Tensor (batch, frames, channels)
-            For `fuse`.
-        """
-        return self.lips(video, lengths)
-
-    def fuse(self, heard, seen, streams=None):
+    def fuse(self, heard, seen, streams=None, lengths=None):
         """Make one stream of two.
 
         Arguments
         ---------
         heard, seen : torch.Tensor (batch, frames, channels) or None
-            From `encode_audio` and `encode_lips`, frame for frame.
-        streams : torch.Tensor (batch, 2) bool, optional
+            What the encoders of sound and lips give, frame for frame.
+        streams, lengths
             See `forward`.
 
         Returns
@@ -186,28 +155,34 @@ class TwoStreamEncoder(nn.Module):
             return seen
         like = seen if heard is None else heard
         items, frames = like.shape[:2]
-        if heard is None:
-            heard = like.new_zeros(items, frames, self.audio.output_size)
-            here = torch.zeros(items, dtype=torch.bool)
-        else:
-            here = torch.ones(items, dtype=torch.bool)
-        if seen is None:
-            seen = like.new_zeros(items, frames, self.lips.output_size)
-            there = torch.zeros(items, dtype=torch.bool)
-        else:
-            there = torch.ones(items, dtype=torch.bool)
-            missing = frames - seen.shape[1]
-            if missing > 0:
-                seen = nn.functional.pad(seen, (0, 0, 0, missing))
-            seen = seen[:, :frames]
-        valid = torch.stack([here, there], dim=1).to(like.device)
+        valid = valid_frames(items, frames, lengths, like.device)
+        hears = sees = valid
         if streams is not None:
-            valid = valid & streams.to(like.device)
-        heard = heard * valid[:, :1, None]
-        seen = seen * valid[:, 1:, None]
+            hears = valid & streams[:, :1].to(like.device)
+            sees = valid & streams[:, 1:].to(like.device)
+        if seen is not None:
+            seen = functional.pad(seen, (0, 0, 0, frames - seen.shape[1]))
+            # An encoder of lips gives zeros where it sees nothing.
+            sees = sees & seen.ne(0).any(2)
+        if heard is None:
+            fused = self.fusion(None, seen, None, sees)
+            evidence = like.new_zeros(items, frames, self.evidence_size)
+            return torch.cat([fused, evidence], dim=-1)
+        heard = heard.masked_fill(~hears.unsqueeze(2), 0.0)
         context = heard.shape[2] - self.evidence_size
-        valid = valid[:, :, None].expand(-1, -1, frames)
-        fused = self.fusion(
-            heard[..., :context], seen, valid[:, 0], valid[:, 1]
-        )
+        fused = self.fusion(heard[..., :context], seen, hears, sees)
         return torch.cat([fused, heard[..., context:]], dim=-1)
+
+
+def _chosen(encoder, signals, lengths, chosen):
+    """Encode the items that have the stream; zeros for the others."""
+    if chosen is None or bool(chosen.all()):
+        return encoder(signals, lengths)
+    if not bool(chosen.any()):
+        return None
+    part = encoder(
+        signals[chosen], None if lengths is None else lengths[chosen]
+    )
+    whole = part.new_zeros(len(signals), *part.shape[1:])
+    whole[chosen] = part
+    return whole
