@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
 from speechbrain_ext.encoders.two_stream import streams_of
 from speechbrain_ext.errors import AudioError, ModelError
 from speechbrain_ext.frames import FRAME_RATE, FramePosteriors
