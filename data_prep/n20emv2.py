@@ -197,9 +197,7 @@ def _song(song_id: str, place: Path, annotation, source: Path) -> Song:
         source,
         singer if hyphen else "",
         media,
-        partial(_check_video, wav, media["video"])
-        if "video" in media
-        else None,
+        check,
     )
 
 
