@@ -14,7 +14,7 @@ import torch
 from speechbrain_ext.encoders.two_stream import streams_of
 from speechbrain_ext.errors import ConfigError, ManifestError
 from speechbrain_ext.frames import FRAME_S, frame_centres
-from speechbrain_ext.video import pictures_at
+from speechbrain_ext.video import CROP, count_crops, read_crops
 
 OUTPUT_KEYS = ["lips", "streams"]
 
@@ -256,6 +256,37 @@ def lost_pictures(song_id, times, share):
         here = index // _LOSS_FRAMES == block
         lost[here] = chosen[index[here] % _LOSS_FRAMES]
     return lost
+
+
+def pictures_at(path, times):
+    """Pictures of a file of mouth crops at given times.
+
+    Arguments
+    ---------
+    path : str or Path
+        See `video.read_crops`; only what is needed is read.
+    times : np.ndarray (frames,)
+        Seconds, in any order.
+
+    Returns
+    -------
+    np.ndarray (frames, height, width) uint8
+        All zeros before the start and after the end.
+
+    Raises
+    ------
+    VideoError
+        As `video.read_crops`.
+    """
+    index = np.floor(np.asarray(times) / FRAME_S + 1e-6).astype(int)
+    inside = (index >= 0) & (index < count_crops(path))
+    if not inside.any():
+        return np.zeros((len(index), CROP, CROP), np.uint8)
+    first, last = index[inside].min(), index[inside].max() + 1
+    piece = read_crops(path, first * FRAME_S, last * FRAME_S)
+    result = np.zeros((len(index), *piece.shape[1:]), np.uint8)
+    result[inside] = piece[index[inside] - first]
+    return result
 
 
 def centred(pictures):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from speechbrain_ext.encoders.two_stream import streams_of
-from speechbrain_ext.errors import AudioError, ModelError
+from speechbrain_ext.errors import ModelError, VideoError
 from speechbrain_ext.frames import FRAME_RATE, FramePosteriors
 from speechbrain_ext.inference.stitching import stitch
 from speechbrain_ext.inference.synchrony import Lag, estimate_lag
@@ -322,7 +322,7 @@ class AudioVisualTranscriber(Transcriber):
         ------
         ModelError, ConfigError
             See `check_modality`.
-        AudioError
+        VideoError
             If there are no pictures to look at.
         AudioError
             See `audio.stream_audio`.
@@ -332,7 +332,7 @@ class AudioVisualTranscriber(Transcriber):
         heard = seen = levels = None
         if sees:
             if crops is None:
-                raise AudioError(
+                raise VideoError(
                     f"{path}: modality {modality} needs the singer's lips: "
                     "give a video or mouth crops"
                 )

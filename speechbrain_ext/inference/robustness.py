@@ -18,9 +18,8 @@ from speechbrain_ext.encoders.two_stream import MODALITIES, streams_of
 from speechbrain_ext.errors import ManifestError
 from speechbrain_ext.files import atomic_path
 from speechbrain_ext.frames import FRAME_RATE
-from speechbrain_ext.lip_datasets import lost_pictures
+from speechbrain_ext.lip_datasets import lost_pictures, pictures_at
 from speechbrain_ext.metrics.notes import NoteStats
-from speechbrain_ext.video import pictures_at
 
 METRICS = ("COn", "COnP", "COnPOff", "COff")
 
