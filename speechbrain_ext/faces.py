@@ -11,9 +11,9 @@ to the right and y downwards; a transform takes z to a z + b.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from speechbrain_ext.errors import (
@@ -133,7 +133,6 @@ class HaarDetector:
     local = True  # wants faces that are followed upright and alone
 
     def __init__(self):
-        cv2 = _cv2()
         if not hasattr(cv2, "CascadeClassifier"):
             raise DependencyError(
                 f"OpenCV {cv2.__version__} has no face cascades: pip install "
@@ -174,7 +173,9 @@ class HaarDetector:
         boxes, counts = self.faces.detectMultiScale2(
             gray, 1.1, 3, minSize=(least, least)
         )
-        order = np.argsort(-np.ravel(counts), kind="stable") if len(boxes) else ()
+        order = (
+            np.argsort(-np.ravel(counts), kind="stable") if len(boxes) else ()
+        )
         found: list[Face] = []
         for index in order:
             left, top, width, height = map(float, boxes[index])
@@ -211,7 +212,7 @@ class HaarDetector:
         x, y = int(left), int(top)
         part = gray[y : y + int(0.6 * height), x : x + int(width)]
         scale = side / part.shape[1]
-        part = _cv2().resize(part, (side, round(part.shape[0] * scale)))
+        part = cv2.resize(part, (side, round(part.shape[0] * scale)))
         found: list[complex | None] = [None, None]
         for cascade in self.eyes:
             boxes = cascade.detectMultiScale(
@@ -242,7 +243,7 @@ class HaarDetector:
         # The lower half of the face, upright, with eyes 36 pixels apart.
         to_patch = 36 / line
         origin = 50 + 30j - to_patch * predicted
-        part = _warp(gray, to_patch, origin, (100, 60))
+        part = warp(gray, to_patch, origin, (100, 60))
         boxes = self.mouth.detectMultiScale(
             part, 1.1, 8, minSize=(28, 14), maxSize=(70, 35)
         )
@@ -543,9 +544,7 @@ class FaceTracker:
         if not columns:
             columns = [np.zeros(0, complex)] * 2 + [np.zeros(0)] * 2
         mouth, eyes, confidence, others = columns
-        return FacePath(
-            mouth, eyes, confidence, self.cuts, others.astype(bool)
-        )
+        return FacePath(mouth, eyes, confidence, self.cuts, others.astype(bool))
 
     def _move(self, person, picture, time):
         """Carry a face from the previous picture to this one."""
@@ -592,7 +591,7 @@ class FaceTracker:
             (MOUTH_Y - 0.5) / EYE_DISTANCE
         )
         shift = _PATCH / 2 * (1 + 1j) - turn * middle
-        patch = _warp(picture, turn, shift, (_PATCH, _PATCH))
+        patch = warp(picture, turn, shift, (_PATCH, _PATCH))
         faces = self.detector.detect(patch, 0.35)
         faces = [_carried(face, 1 / turn, -shift / turn) for face in faces]
         return min(
@@ -608,7 +607,7 @@ class FaceTracker:
         turn = np.exp(1j * np.deg2rad(25.0 if self._tries % 2 else -25.0))
         middle = complex(width, height) / 2
         shift = middle - turn * middle
-        tilted = _warp(picture, turn, shift, (width, height))
+        tilted = warp(picture, turn, shift, (width, height))
         faces = self.detector.detect(tilted)
         return [_carried(face, 1 / turn, -shift / turn) for face in faces]
 
@@ -723,7 +722,9 @@ def _chain_way(chain, times, steady_s):
     until = seen[np.clip(after, None, len(seen) - 1)] - times
     inside = (before >= 0) & (after < len(seen))
     nearest = np.where(
-        inside, np.minimum(since, until), np.maximum(np.abs(since), np.abs(until))
+        inside,
+        np.minimum(since, until),
+        np.maximum(np.abs(since), np.abs(until)),
     )
     present = np.where(
         inside, since + until <= MAX_UNSEEN_S, nearest <= _EDGE_S
@@ -846,7 +847,6 @@ def _carried(face, scale, shift):
 
 def _motion(before, after, person):
     """Similarity transform of a face from one picture to the next, or None."""
-    cv2 = _cv2()
     if person.points is None or len(person.points) < 15:
         person.points = _points(before, person)
     points = person.points
@@ -879,7 +879,6 @@ def _motion(before, after, person):
 
 def _points(picture, person):
     """Points of the upper face that can be followed, (points, 1, 2)."""
-    cv2 = _cv2()
     size = person.size
     # Between eyebrows and nostrils: the mouth moves by itself.
     middle = person.mouth - 1j * person.line * (0.40 / EYE_DISTANCE)
@@ -898,7 +897,6 @@ def _points(picture, person):
 
 def _thumbnail(picture):
     """Small picture that tells one shot from another."""
-    cv2 = _cv2()
     small = cv2.resize(picture, (32, 24), interpolation=cv2.INTER_AREA)
     return small.astype(np.float32)
 
@@ -915,9 +913,27 @@ def _differ(before, after):
     return bool((a * b).sum() < 0.7 * norm or norm == 0)
 
 
-def _warp(picture, scale, shift, size):
-    """Apply a similarity transform to a picture; `size` is (width, height)."""
-    cv2 = _cv2()
+def warp(picture, scale, shift, size):
+    """Apply a similarity transform to a picture.
+
+    Arguments
+    ---------
+    picture : np.ndarray (height, width), uint8
+    scale, shift : complex
+        z goes to scale z + shift; the middle of the first pixel is 0.
+    size : (int, int)
+        Width and height of the result.
+
+    Returns
+    -------
+    np.ndarray (height, width), uint8
+        Outside the picture, its outermost pixels go on.
+
+    Example
+    -------
+    >>> warp(np.uint8([[1, 2, 3]]), 1 + 0j, -1 + 0j, (2, 1)).tolist()
+    [[2, 3]]
+    """
     matrix = np.array(
         [
             [scale.real, -scale.imag, shift.real],
@@ -931,9 +947,3 @@ def _warp(picture, scale, shift, size):
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
-
-
-@cache
-def _cv2():
-    """OpenCV, which takes a while to import."""
-    return optional_library("cv2", '"opencv-python-headless<5"', what="lips")
