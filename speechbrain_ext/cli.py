@@ -31,6 +31,9 @@ from speechbrain_ext.errors import (
     optional_library,
 )
 
+# A picture that is further out of step belongs to something else.
+MAX_LATE_S = 10.0
+
 # Work on less audio than this is over before a progress bar helps.
 PROGRESS_FROM_S = 10.0
 
@@ -383,13 +386,34 @@ def _add_transcribe(parser):
         metavar="S",
         help="where the grid of --quantize has a beat, in seconds (default: 0)",
     )
+    group = parser.add_argument_group("lips")
+    add = group.add_argument
+    add(
+        "--modality",
+        choices=("audio", "video", "both"),
+        help="what notes are read from (default: both in a video that shows "
+        "the singer's face, else audio)",
+    )
+    add(
+        "--lips",
+        metavar="CROPS",
+        help="mouth crops of the recording (.npy, from singbrain prepare lips) "
+        "instead of those found in its picture",
+    )
+    add(
+        "--late",
+        type=float,
+        metavar="S",
+        help="how much the picture comes later than the sound, in seconds, "
+        "negative if earlier (default: found out, and mended if it is clear)",
+    )
     group = parser.add_argument_group("model")
     add = group.add_argument
     add(
         "--model",
         metavar="DIR",
         help="model folder, name of a shipped model, or .onnx file (default: "
-        "the shipped transcriber)",
+        "the shipped transcriber, for lips the audio_visual_transcriber)",
     )
     add(
         "--device",
@@ -448,9 +472,87 @@ def _transcribe(options):
     _check_outputs(jobs, options.force)
     _check_edits(jobs[0], options)
     _check_formats(jobs[0], options)
+    _check_lips(jobs, options)
     with _folders(jobs):
+        transcribers = _Transcribers(options)
+        # Faults of the model show before the work.
+        for job in jobs:
+            transcribers.take(job)
+        _work(jobs, _transcribe_one, transcribers, options)
+
+
+def _check_lips(jobs, options):
+    """Refuse options of lips that do not go together, before the work."""
+    given = [
+        name
+        for name, value in (("--lips", options.lips), ("--late", options.late))
+        if value is not None
+    ]
+    if given and options.modality == "audio":
+        raise ConfigError(
+            f"{given[0]} is of no use with --modality audio: leave one out"
+        )
+    if options.lips is not None:
+        from speechbrain_ext.video import count_crops
+
+        if len(jobs) > 1:
+            raise ConfigError(
+                f"--lips names the crops of one recording but there are "
+                f"{len(jobs)}: do them one at a time"
+            )
+        count_crops(options.lips)
+    if options.late is not None and not abs(options.late) <= MAX_LATE_S:
+        raise ConfigError(
+            f"--late is {options.late:g} s: take -{MAX_LATE_S:g} to "
+            f"{MAX_LATE_S:g}"
+        )
+    if options.velocity and options.modality == "video":
+        raise ConfigError(
+            "--velocity is read from the sound: leave it out with --modality "
+            "video"
+        )
+
+
+class _Transcribers:
+    """The models for sound and for lips, each loaded when it is needed."""
+
+    def __init__(self, options):
+        self.options = options
+        self.loaded = {}
+
+    def take(self, job):
+        """The model for a recording and the modality that is tried."""
+        from speechbrain_ext.audio import VIDEO_SUFFIXES
+        from speechbrain_ext.inference.model_folder import find_model
+
+        options = self.options
+        modality = options.modality
+        if modality is None:
+            watch = job.audio.suffix.lower() in VIDEO_SUFFIXES
+            watch = watch or options.lips is not None
+            watch = watch or options.late is not None
+            modality = "both" if watch else "audio"
+        source = options.model
+        if source is None and modality != "audio":
+            source = find_model(kind="audio_visual_transcriber")
+        if source not in self.loaded:
+            self.loaded[source] = self._load(source)
+        transcriber = self.loaded[source]
+        if not transcriber.sees:
+            wanted = options.modality or options.lips or options.late
+            if modality != "audio" and wanted is not None:
+                raise ConfigError(
+                    f"the model '{transcriber.model_name}' knows nothing of "
+                    "lips: use --modality audio, or another --model"
+                )
+            return transcriber, "audio"
+        transcriber.check_modality(modality)
+        return transcriber, modality
+
+    def _load(self, source):
         from speechbrain_ext.inference.transcriber import Transcriber
 
+        options = self.options
         settings = {
             "onset_threshold": options.onset_threshold,
             "silence_threshold": options.silence_threshold,
@@ -460,14 +562,14 @@ def _transcribe(options):
         }
         settings = {k: v for k, v in settings.items() if v is not None}
         transcriber = Transcriber.from_hparams(
-            options.model,
+            source,
             device=options.device,
             overrides={"decoder": settings} if settings else None,
         )
         for name, wanted in (("--f0", options.f0), ("--bends", options.bends)):
             if wanted:
                 transcriber.require_f0(name)
-        _work(jobs, _transcribe_one, transcriber, options)
+        return transcriber
 
 
 def _work(jobs, work, model, options):
@@ -495,14 +597,55 @@ def _work(jobs, work, model, options):
         raise _Failed
 
 
-def _transcribe_one(job, transcriber, options, bar):
+def _listen_and_look(job, transcriber, modality, options, bar):
+    """Analyse a recording, its picture too, and tell what was found."""
+    from speechbrain_ext.inference.synchrony import lag_message
+    from speechbrain_ext.video import mouth_crops, read_crops
+
+    with tempfile.TemporaryDirectory() as folder:
+        crops = None
+        try:
+            if options.lips is not None:
+                crops = read_crops(options.lips)
+            elif modality != "audio":
+                track = mouth_crops(job.audio, into=f"{folder}/crops.npy")
+                crops = track.crops
+                for note in track.notes:
+                    bar.warn(f"{job.audio.name}: {note}")
+        except SingBrainError as error:
+            if options.modality is not None or options.lips is not None:
+                raise
+            bar.warn(f"{error}; the notes are read from the sound alone")
+            modality = "audio"
+        analysis = transcriber.analyse_media(
+            job.audio,
+            modality,
+            crops,
+            bar.progress,
+            mend=options.late is None,
+            late_s=options.late or 0.0,
+        )
+    if analysis.lag is not None and not options.quiet:
+        mended = ", mended" if analysis.mended_s else ""
+        bar.write(f"{job.audio.name}: {lag_message(analysis.lag)}{mended}")
+    return analysis
+
+
+def _transcribe_one(job, transcribers, options, bar):
     """Transcribe a recording, write its files, and tell about it."""
     from speechbrain_ext.formats import write_notes
     from speechbrain_ext.frames import FRAME_RATE
 
     bar.start(job.audio)
-    posteriors, levels = transcriber.analyse_file(job.audio, bar.progress)
-    notes = transcriber.decoder(posteriors)
+    transcriber, modality = transcribers.take(job)
+    decoder = transcriber.decoder
+    if transcriber.sees:
+        analysis = _listen_and_look(job, transcriber, modality, options, bar)
+        posteriors, levels = analysis
+        decoder = transcriber.decoder_of(analysis.modality)
+    else:
+        posteriors, levels = transcriber.analyse_file(job.audio, bar.progress)
+    notes = decoder(posteriors)
     if options.velocity:
         from speechbrain_ext.inference.levels import with_velocities
 
