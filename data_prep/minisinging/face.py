@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy import ndimage
+from scipy import fft, ndimage
 
 from data_prep.minisinging.mouth import (
     MOUTH_RATE,
@@ -34,6 +34,10 @@ VIDEO_RATE = 50
 # that holds the mouth (u, v).
 _HALF = 60
 _LEFT, _RIGHT, _TOP, _BOTTOM = -36, 36, -24, 44
+
+# How far the corners of the mouth sink and the upper lip rises when it opens,
+# as parts of the opening.
+_SINK, _RISE = 0.28, 0.18
 
 # Points of the relief per pixel.
 _FINE = 3
@@ -68,6 +72,8 @@ class Face:
         Strength of the highlight on the lower lip.
     teeth_low : float
         Where the upper teeth end below the middle of the closed mouth.
+    tongue : float
+        Height of the tongue at rest as a part of the opening.
     nose, nose_width, chin, jaw : float
         Distances of the nose's and the chin's lowest points from the mouth,
         width of the nose, half the width of the jaw.
@@ -94,6 +100,7 @@ class Face:
     teeth: float
     gloss: float
     teeth_low: float
+    tongue: float
     nose: float
     nose_width: float
     chin: float
@@ -127,6 +134,8 @@ class Filming:
         Mean turn of the head, radians.
     blur : float
         Standard deviation of the blur, pixels.
+    ghost : float
+        Share of the picture before in each one.
     light : tuple of (float, float)
         Where the light comes from: right, above.
     ambient : float
@@ -141,7 +150,7 @@ class Filming:
         Standard deviation of the noise (full scale is 1).
     quality : float
         Of the compression: 0 poor, 1 none.
-    block : float
+    block : int
         Size of the compression's blocks in pixels of the crop.
     microphone : tuple of (float, float, float) or None
         Place (u, v) and radius of a microphone in front of the mouth.
@@ -156,6 +165,7 @@ class Filming:
     jitter: float = 0.0
     yaw: float = 0.0
     blur: float = 0.6
+    ghost: float = 0.0
     light: tuple[float, float] = (0.2, 0.4)
     ambient: float = 0.5
     flicker: float = 0.0
@@ -164,7 +174,7 @@ class Filming:
     gamma: float = 1.0
     noise: float = 0.0
     quality: float = 1.0
-    block: float = 8.0
+    block: int = 8
     microphone: tuple[float, float, float] | None = None
     gaps: float = 0.0
 
@@ -199,22 +209,23 @@ def draw_face(rng, gender="female", style="pop") -> Face:
     full = uniform()
     return Face(
         width=small * uniform(21.5, 27.5),
-        upper=uniform(3.0, 5.0) + 2.2 * full,
-        lower=uniform(4.0, 6.0) + 2.8 * full,
+        upper=uniform(3.2, 5.2) + 2.6 * full,
+        lower=uniform(5.5, 8.0) + 3.5 * full,
         bow=uniform(0.1, 0.9),
         smile=normal(0.5, 1.2),
         crooked=normal(0, 0.7),
         opening=uniform(17, 26) * small,
         drop=uniform(11, 17) * small,
         skin=float(np.clip(normal(0.62, 0.15), 0.22, 0.85)),
-        lips=uniform(0.5, 0.7) if made_up else uniform(0.66, 0.92),
+        lips=uniform(0.5, 0.7) if made_up else uniform(0.6, 0.9),
         teeth=uniform(0.6, 0.95),
         gloss=uniform(0.1, 0.5) if made_up else uniform(0, 0.25),
-        teeth_low=uniform(-1.0, 3.0),
+        teeth_low=uniform(-2.5, 2.2),
+        tongue=uniform(0.2, 0.5),
         nose=uniform(20, 26) * (0.5 + 0.5 * small),
         nose_width=uniform(8, 12.5),
-        chin=uniform(34, 44) * (0.5 + 0.5 * small),
-        jaw=uniform(42, 58),
+        chin=uniform(36, 47) * (0.5 + 0.5 * small),
+        jaw=uniform(50, 68),
         stubble=uniform(0.1, 0.8) if hairy else 0.0,
         moustache=uniform(0.3, 1) if bearded or man and uniform() < 0.1 else 0,
         beard=uniform(0.3, 1) if bearded else 0.0,
@@ -246,7 +257,7 @@ def draw_filming(rng) -> Filming:
     microphone = None
     if uniform() < 0.12:
         side = rng.choice([-1, 1])
-        microphone = (side * uniform(0, 30), uniform(30, 48), uniform(14, 26))
+        microphone = (side * uniform(0, 30), uniform(28, 50), uniform(15, 32))
     return Filming(
         fps=float(rng.choice([25.0, 30.0, 50.0], p=[0.45, 0.25, 0.3])),
         offset_s=float(np.clip(normal(0, 0.008), -0.02, 0.02)),
@@ -254,16 +265,17 @@ def draw_filming(rng) -> Filming:
         motion=uniform(0.3, 1.8),
         jitter=uniform(0.0, 0.35),
         yaw=float(np.clip(normal(0, 0.12), -0.35, 0.35)),
-        blur=uniform(0.3, 1.3),
+        blur=uniform(0.3, 1.4),
+        ghost=max(0.0, uniform(-0.3, 0.4)),
         light=(float(normal(0, 0.45)), uniform(-0.1, 0.8)),
         ambient=uniform(0.25, 0.75),
         flicker=uniform(0.0, 0.03),
-        mean=float(np.clip(normal(0.44, 0.11), 0.18, 0.72)),
+        mean=float(np.clip(normal(0.41, 0.11), 0.16, 0.7)),
         contrast=uniform(0.7, 1.5),
         gamma=uniform(0.75, 1.3),
         noise=uniform(0.0, 0.025) ** 2 / 0.025,
         quality=uniform(0.1, 1.0) if uniform() < 0.75 else 1.0,
-        block=uniform(5, 14),
+        block=int(rng.integers(5, 15)),
         microphone=microphone,
         gaps=uniform(0.005, 0.04) if uniform() < 0.08 else 0.0,
     )
@@ -346,66 +358,105 @@ def _skin(face, filming):
     """Skin of the face at rest, lit, without the lips (points, points)."""
     u, v = _plane(_FINE)
     rng = np.random.default_rng(face.marks)
-    nose, chin = face.nose, face.chin
-    wing = 0.62 * face.nose_width
-    height = -(u**2) / 110 - np.maximum(v - 0.6 * chin, 0) ** 2 / 60
-    height = height + 11 * _bump(u, v, 0, -nose - 3, 0.55 * face.nose_width, 8)
+    chin, wing = face.chin, 0.62 * face.nose_width
+    # What stands out moves when the head is turned.
+    turned = 15 * np.sin(filming.yaw)
+    tip = -face.nose
+    height = -(u**2) / 130 - np.maximum(v - 0.6 * chin, 0) ** 2 / 60
+    height = height + 15 * _bump(
+        u, v, turned, tip - 6, 0.6 * face.nose_width, 9
+    )
+    folds = 0
     for side in (-1, 1):
-        height += 5 * _bump(u, v, side * wing, -nose, 3.5, 4.0)
-        height -= 0.5 * _bump(u, v, 0, -12, 1.5, 5)
-        fold = side * (wing + 5 + 0.55 * (v + nose)) - u
-        along = _ramp((v + nose + 4) / 12) * _ramp((14 - v) / 20)
-        height -= 1.6 * face.folds * np.exp(-0.5 * (fold / 2.2) ** 2) * along
-    height += 4 * _bump(u, v, 0, 2, face.width, 12)
-    height -= 2.2 * _bump(u, v, 0, 15, 13, 4)
-    height += 3.5 * _bump(u, v, 0, 0.72 * chin, 11, 8)
+        height += 5 * _bump(u, v, 0.8 * turned + side * wing, tip - 1, 3.6, 4.5)
+        height += 0.7 * _bump(u, v, 0.4 * turned + side * 3, -11, 1.7, 5)
+        folds = folds + _fold(face, u, v, side)
+    height -= 1.2 * face.folds * folds
+    height += 4 * _bump(u, v, 0.3 * turned, 2, face.width, 12)
+    height -= 2.2 * _bump(u, v, 0.3 * turned, 15, 13, 4)
+    height += 3.5 * _bump(u, v, 0.3 * turned, 0.72 * chin, 11, 8)
+    height += 0.8 * _noise(rng, u.shape[1], 7)
     slope_v, slope_u = np.gradient(height, 1 / _FINE)
     right, above = filming.light
     length = np.sqrt(1 + right**2 + above**2)
     facing = (1 - slope_u * right + slope_v * above) / (
         length * np.sqrt(1 + slope_u**2 + slope_v**2)
     )
-    shade = filming.ambient + (1 - filming.ambient) * np.maximum(facing, 0)
-    skin = face.skin * shade
-    shape = skin.shape
-    fine = ndimage.gaussian_filter(rng.standard_normal(shape), 2.5)
-    coarse = ndimage.gaussian_filter(rng.standard_normal(shape), 12)
-    skin *= 1 + face.grain * (0.18 * fine + 0.9 * coarse)
+    facing = np.maximum(facing, 0)
+    shade = filming.ambient + (1 - filming.ambient) * facing
+    skin = face.skin * shade + 0.15 * face.gloss * facing**10
+    # The nose's shadow falls on the other side of the light.
+    shadow = _bump(
+        u, v, 0.6 * turned - 5 * right, tip + 6, face.nose_width, 3.5
+    )
+    skin *= 1 - (0.12 + 0.25 * max(above, 0)) * shadow
+    skin *= 1 + face.grain * (
+        0.02 * _noise(rng, u.shape[1], 0.8) + 0.04 * _noise(rng, u.shape[1], 5)
+    )
     for _ in range(rng.poisson(1.5)):
-        spot = rng.uniform(-45, 45, 2)
-        skin *= 1 - rng.uniform(0.1, 0.35) * _bump(u, v, *spot, 1, 1)
+        spot, size = rng.uniform(-45, 45, 2), rng.uniform(0.6, 1.3)
+        skin *= 1 - rng.uniform(0.1, 0.4) * _bump(u, v, *spot, size, size)
     for side in (-1, 1):
-        hole = _bump(u, v, side * 0.5 * wing, -nose + 2.5, 2.4, 1.5)
-        skin *= 1 - 0.75 * hole
-    # Hair grows around the mouth, on the chin and along the jaw.
-    beside = _ramp((np.abs(u) - 10 + np.maximum(v, 0)) / 18)
-    growth = np.clip(
-        _ramp((v + 4) / 8) * _ramp((np.abs(u) + v - 14) / 14) + 0 * beside, 0, 1
-    )
-    lip = _bump(u, v, 0, -11, 17, 4.5)
-    hair = np.clip(
-        growth * max(face.beard, 0.45 * face.stubble)
-        + lip * max(face.moustache, 0.4 * face.stubble),
-        0,
-        1,
-    )
-    strands = ndimage.gaussian_filter(rng.standard_normal(shape), (2.0, 0.9))
-    skin *= 1 - hair * np.clip(0.45 + 2.0 * strands, 0, 0.85)
+        at = turned + side * 0.52 * wing
+        skin *= 1 - 0.8 * _bump(u, v, at, tip + 2.5, 2.3, 1.6)
+    skin *= 1 - _hair(face, rng, u, v)
     # Behind the jaw the neck, in shadow, and what stands behind the singer.
-    edge = chin * np.clip(1 - np.abs(u / face.jaw) ** 2.6, 0, 1) ** 0.45
-    out = _ramp((v - edge) / 3 + 0.5) * _ramp((v + 25) / 20 + 0)
-    neck = face.skin * shade.mean() * rng.uniform(0.45, 0.85)
+    round_ = np.clip(1 - np.abs(u / face.jaw) ** 2.4, 0, 1) ** 0.5
+    out = _ramp((v - chin * round_ + 1.5) / 3)
+    neck = face.skin * shade.mean() * rng.uniform(0.5, 0.9)
+    neck = neck * (0.8 + 0.3 * _ramp((v - chin * round_) / 12))
     beyond = rng.uniform(0.05, 0.9) * face.skin
-    wall = _ramp((np.abs(u) - 0.86 * face.jaw) / 3)
+    beyond = beyond * (1 + 0.15 * _noise(rng, u.shape[1], (12, 1.2)))
+    edge = rng.uniform(0.7, 1.0) * face.jaw + 0.1 * v
+    wall = _ramp((np.abs(u + rng.uniform(-4, 4)) - edge) / 3)
     behind = neck * (1 - wall) + beyond * wall
     return (skin * (1 - out) + behind * out).astype(np.float32)
 
 
+def _noise(rng, points, width):
+    """Smooth noise of unit variance on the fine plane; width in pixels."""
+    sigma = np.asarray(width) * _FINE
+    # Wide noise needs few points.
+    step = max(1, int(np.min(sigma) / 3))
+    few = rng.standard_normal((-(-points // step) + 1,) * 2)
+    few = ndimage.gaussian_filter(few, sigma / step, mode="wrap")
+    few /= few.std() + 1e-9
+    if step > 1:
+        few = ndimage.zoom(few, step, order=1)
+    return few[:points, :points]
+
+
+def _fold(face, u, v, side):
+    """Fold from the nose to beside the mouth, 0 to 1."""
+    from_nose = v + face.nose
+    bent = 6 + 0.9 * from_nose - 0.009 * from_nose * np.abs(from_nose)
+    line = side * (0.62 * face.nose_width + bent) - u
+    along = _ramp((from_nose + 5) / 14) * _ramp((10 - v) / 22)
+    return np.exp(-0.5 * (line / 2.4) ** 2) * along
+
+
+def _hair(face, rng, u, v):
+    """Share of the light that hair takes (points, points)."""
+    wild = 2.5 * _noise(rng, u.shape[1], 3)
+    line = 17 - 32 * _ramp((np.abs(u) - 14) / 34)
+    beard = _ramp((v - line + wild) / 9)
+    lip = _ramp((v + 17 + wild) / 5) * _ramp((28 - np.abs(u) + wild) / 8)
+    lip = lip * _ramp((4 - v) / 5) * (1 - 0.5 * _bump(u, v, 0, -11, 2.5, 9))
+    strands = _noise(rng, u.shape[1], (0.9, 0.45))
+    thick = np.clip(beard * face.beard + lip * face.moustache, 0, 1)
+    short = np.clip(beard + 0.8 * lip, 0, 1) * face.stubble
+    return np.clip(
+        thick * (0.5 + 0.16 * strands) + short * (0.14 + 0.09 * strands), 0, 0.9
+    )
+
+
 @cache
 def _pull():
-    """How far points of the plane follow the jaw: rows of 0 to 1."""
+    """How far points of the plane follow the jaw (rows, 1), 0 to 1."""
     _, v = _plane(1)
-    return (_ramp((v + 1) / 22) * np.ones((1, 2 * _HALF))).astype(np.float32)
+    # Not too steep: skin stretches, but does not fold.
+    way = np.clip((v + 12) / 38, 0, 1)
+    return (0.5 * (way + _ramp(way))).astype(np.float32)
 
 
 def _skins(skin, drop):
@@ -423,92 +474,132 @@ def _mouth(canvas, moves, face, filming):
     """Draw lips and what is between them onto pictures, in place."""
     u = np.arange(_LEFT, _RIGHT, dtype=np.float32)[None] + 0.5
     v = (np.arange(_TOP, _BOTTOM, dtype=np.float32) + 0.5)[None, :, None]
-    col = {name: track[:, None] for name, track in moves.items()}
-    gap, jaw, width, pout = (col[k] for k in ("gap", "jaw", "width", "pout"))
-    press, lift, tuck, tongue = (
-        col[k] for k in ("press", "raise", "tuck", "tongue")
+    gap, jaw, width, pout, lift, tongue, tuck, press = (
+        moves[name][:, None] for name in PARTS
     )
     open_px = face.opening * gap
     drop_px = face.drop * jaw
+    spread, rounded = np.maximum(width, 0), np.minimum(width, 0)
     half = face.width * (
-        1
-        + 0.10 * np.maximum(width, 0)
-        + 0.22 * np.minimum(width, 0)
-        - 0.06 * pout
-        - 0.05 * gap
+        1 + 0.11 * spread + 0.22 * rounded - 0.06 * pout - 0.06 * gap
     )
     s = u / half
     dome = np.sqrt(np.clip(1 - s * s, 0, 1))
-    inner = half * (0.93 - 0.22 * pout)
-    hole = np.clip(1 - (u / inner) ** 2, 0, 1) ** 0.75
-    line = -face.smile * s * s + face.crooked * s
-    line = line - 1.5 * np.maximum(width, 0) * s * s
-    thick = (1 - 0.45 * press) * (1 + 0.2 * pout - 0.12 * gap)
-    up = 0.18 * open_px + 1.6 * lift * np.minimum(1, gap / 0.15)
-    top_in = line - up * hole + 0.5 * face.bow * np.exp(-((s / 0.18) ** 2))
-    low_in = line + 0.82 * open_px * hole
-    dent = 1 - 0.35 * face.bow * np.exp(-((s / 0.14) ** 2))
+    inner = half * (0.96 - 0.2 * pout - 0.14 * np.minimum(gap, 1))
+    hole = np.clip(1 - (u / inner) ** 2, 0, 1) ** (0.9 - 0.25 * gap)
+    # The corners sink with the jaw, the upper lip rises a little.
+    line = (
+        face.crooked - (face.smile + 1.5 * spread) * s
+    ) * s + _SINK * open_px
+    thick = (1 - 0.5 * press) * (1 + 0.25 * pout - 0.12 * gap)
+    up = (_RISE + _SINK) * open_px + 1.8 * lift * np.minimum(1, gap / 0.15)
+    low = (1 - _RISE - _SINK) * open_px
+    ripple = 0.8 * face.bow * np.exp(-((s / 0.2) ** 2))
+    top_in = line - up * hole + ripple
+    low_in = line + low * hole + ripple * np.clip(1 - 4 * gap, 0, 1)
+    dent = 1 - 0.35 * face.bow * np.exp(-((s / 0.13) ** 2))
     top_out = line - up * dome - face.upper * thick * dome**1.3 * dent
     low_out = (
-        line
-        + 0.82 * open_px * dome
-        + face.lower * thick * (1 - 0.5 * tuck) * dome**1.2
+        line + low * dome + face.lower * thick * (1 - 0.5 * tuck) * dome**1.1
     )
 
-    def below(curve, soft=1.2):
+    def below(curve, soft=1.3):
         """1 below a curve, 0 above it (pictures, rows, columns)."""
-        edge = (v - curve[:, None, :]) * np.float32(1 / soft)
+        edge = v - curve.astype(np.float32)[:, None, :]
+        edge *= np.float32(1 / soft)
         edge += np.float32(0.5)
         return np.clip(edge, 0, 1, out=edge)
+
+    def around(curve, reach):
+        """1 on a curve, falling off beside it (pictures, rows, columns)."""
+        bell = v - curve.astype(np.float32)[:, None, :]
+        bell *= bell
+        bell *= np.float32(-0.5 / reach**2)
+        return np.exp(bell, out=bell)
+
+    def wide(rows):
+        """(pictures or 1, columns) as (pictures or 1, 1, columns)."""
+        return rows.astype(np.float32)[:, None, :]
 
     window = canvas[
         :, _TOP + _HALF : _BOTTOM + _HALF, _LEFT + _HALF : _RIGHT + _HALF
     ]
-    lit = face.skin * (0.5 + 0.5 * filming.ambient)
-    # Shadow under the lower lip.
-    under = v - (low_out + 2.5)[:, None, :]
-    under = np.exp(under * under * np.float32(-1 / 12))
-    window *= 1 - np.float32(0.22) * under * dome[:, None, :]
-    lips = below(top_out) * (1 - below(low_out))
-    # The upper lip looks down, the lower one up.
+    right, above = filming.light
+    # Folds deepen in a wide mouth.
+    window *= 1 - wide(0.18 * face.folds * spread) * _window_folds(face)
+    # Shadows under the lower lip and in the corners.
+    strength = 0.14 + 0.2 * max(above, 0)
+    window *= 1 - wide(strength * dome) * around(low_out + 2.5, 2.4)
+    corner = np.exp(-(((np.abs(s) - 0.99) / 0.07) ** 2)) * (1 - 0.4 * gap)
+    window *= 1 - wide(0.35 * corner) * around(line, 1.8)
+    # The upper lip looks down, the lower one up; both are round.
+    lit = face.skin * (filming.ambient + 0.85 * (1 - filming.ambient))
+    lit = lit * (1 + 0.25 * right * s * (1 - filming.ambient))
     tone = lit * face.lips
-    middle = 0.5 * (top_in + low_in)
-    lower = below(middle, 3.0)
-    colour = tone * (0.78 + 0.26 * lower)
-    shine = v - (0.55 * low_in + 0.45 * low_out)[:, None, :]
-    shine = np.exp(shine * shine * np.float32(-1 / 3))
-    colour += shine * (0.3 * face.gloss * dome * dome)[:, None, :]
-    window += lips * (colour - window)
-    # Between the lips.
-    inside = below(top_in) * (1 - below(low_in))
-    inside *= (hole > 0)[:, None, :]
-    dark = 0.07 * lit + 0 * v
-    depth = dome[:, None, :] ** 2
-    white = face.teeth * (0.35 + 0.65 * filming.ambient) * 0.8
-    white = white * (0.25 + 0.75 * depth)
+    colour = wide(tone * (0.85 - 0.15 * max(above, 0))) + wide(
+        tone * (0.06 + 0.18 * max(above, 0))
+    ) * below(0.5 * (top_in + low_in), 3.0)
+    full = 0.5 * (low_in + low_out)
+    colour += wide((0.06 * tone + 0.3 * face.gloss) * dome**3) * around(
+        full - 0.8, 1.5
+    )
+    colour *= 1 + wide(_creases(face, u / face.width))
+    lips = below(top_out, 1.8)
+    lips *= 1 - below(low_out, 2.4)
+    lips *= wide(np.clip((1 - np.abs(s)) * 10, 0, 1))
+    colour -= window
+    colour *= lips
+    window += colour
+    # Between the lips: upper teeth stay, lower ones follow the jaw.
+    inside = below(top_in)
+    inside *= 1 - below(low_in)
+    inside *= wide(hole > 0)
+    arch = u * u * (0.03 / face.width * 12)
+    white = face.teeth * (0.5 + 0.45 * filming.ambient)
+    white = white * (1 - 0.6 * np.minimum(pout, 1))
+    white = white * (0.15 + 0.85 * np.clip(1 - (u / inner) ** 2, 0, 1))
+    dark = wide(0.08 * lit + 0 * s)
     rows = _teeth(face, u)
-    upper = 1 - below(face.teeth_low - 0.06 * u * u / 4 + 0 * half)
-    lower_top = 2.5 + drop_px + 0.02 * u * u
-    mouth = dark + upper * (white * rows[0] - dark)
-    blob = low_in - (0.25 + 0.55 * tongue) * open_px * hole
-    mouth += below(blob, 3.0) * (1 - upper) * (0.42 * tone - mouth)
-    mouth += below(lower_top) * (0.8 * white * rows[1] - mouth)
-    window += inside * (mouth - window)
+    upper = 1 - below(face.teeth_low + 0.05 * open_px - arch)
+    mouth = upper * (wide(white * rows[0]) - dark)
+    mouth += dark
+    blob = low_in - (face.tongue + 0.45 * tongue) * open_px * hole**0.5
+    flesh = below(blob, 5.0)
+    flesh *= 1 - upper
+    mouth += flesh * (wide(0.9 * tone * (0.1 + 0.9 * hole)) - mouth)
+    lower = below(4.0 + face.teeth_low + drop_px + 0.6 * arch)
+    mouth += lower * (wide(0.75 * white * rows[1]) - mouth)
+    mouth -= window
+    mouth *= inside
+    window += mouth
     # The line between closed lips.
-    seam = v - middle[:, None, :]
-    seam = np.exp(seam * seam * np.float32(-1 / 1.4))
     closed = np.clip(1 - open_px / 2.5, 0, 1) * dome**0.4
-    window *= 1 - np.float32(0.55) * seam * closed[:, None, :]
+    window *= 1 - wide(0.55 * closed) * around(0.5 * (top_in + low_in), 0.85)
+
+
+def _window_folds(face):
+    """Both folds on the window of the mouth (1, rows, columns)."""
+    u = np.arange(_LEFT, _RIGHT)[None] + 0.5
+    v = np.arange(_TOP, _BOTTOM)[:, None] + 0.5
+    both = _fold(face, u, v, -1) + _fold(face, u, v, 1)
+    return both.astype(np.float32)[None]
+
+
+def _creases(face, s):
+    """Relative brightness of the lips across (1, columns)."""
+    rng = np.random.default_rng([face.marks, 2])
+    waves = rng.uniform(12, 45, 5)[:, None], rng.uniform(0, 7, 5)[:, None]
+    return 0.03 * face.grain * np.sin(waves[0] * s + waves[1]).sum(0)[None]
 
 
 def _teeth(face, u):
     """Brightness along the upper and the lower row of teeth (1, columns)."""
     rng = np.random.default_rng([face.marks, 1])
     rows = []
-    for size in (5.2, 3.6):
+    for size in (5.2, 3.4):
         phase = u / (size * rng.uniform(0.9, 1.1)) + rng.uniform(-0.05, 0.05)
         gap = np.abs(phase - np.round(phase))
-        rows.append(1 - 0.3 * np.exp(-((gap / 0.1) ** 2)))
+        rows.append(1 - 0.16 * np.exp(-((gap / 0.1) ** 2)))
     return rows
 
 
@@ -533,11 +624,14 @@ def _film(moves, face, filming, rngs):
     count = len(moves["gap"])
     times = np.arange(count) / filming.fps
     skin = _skin(face, filming)
-    pose = _pose(moves, face, filming, rngs[_MOTION], times)
-    glow = 1 + filming.flicker * _wander(rngs[_MOTION], times, 0.7)[0]
-    noise = rngs[_NOISE]
+    motion, noise = rngs[_MOTION], rngs[_NOISE]
+    pose = _pose(moves, face, filming, motion, times)
+    light = _lights(filming, motion, times)
+    screen = _microphone(filming, motion, times)
+    squeeze = _compression(filming, noise)
+    curve = _curve(filming)
     pictures = np.empty((count, SIZE, SIZE), np.uint8)
-    exposure = None
+    exposure = last = None
     for start in range(0, count, _CHUNK):
         part = slice(start, start + _CHUNK)
         now = {name: track[part] for name, track in moves.items()}
@@ -545,10 +639,18 @@ def _film(moves, face, filming, rngs):
         _mouth(canvas, now, face, filming)
         crop = _crop(canvas, {name: x[part] for name, x in pose.items()})
         if exposure is None:
-            exposure = float(crop[0].mean())
-        spread = filming.contrast * filming.mean / max(exposure, 1e-3)
-        crop = (crop - exposure) * spread + filming.mean
-        crop *= glow[part, None, None].astype(np.float32)
+            exposure = max(float(crop[0].mean()), 1e-3)
+        if screen is not None:
+            screen(crop, part)
+        # Light and exposure, as one factor and one summand per point.
+        gain = filming.contrast * filming.mean / exposure
+        crop *= (gain * light(part)).astype(np.float32)
+        crop += np.float32(filming.mean * (1 - filming.contrast))
+        if filming.ghost:
+            before = crop[:1] if last is None else last
+            before = np.concatenate([before, crop[:-1]])
+            last = crop[-1:].copy()
+            crop += np.float32(filming.ghost) * (before - crop)
         if filming.blur > 0.2:
             for axis in (1, 2):
                 crop = ndimage.gaussian_filter1d(
@@ -558,9 +660,102 @@ def _film(moves, face, filming, rngs):
             crop += np.float32(filming.noise) * noise.standard_normal(
                 crop.shape, dtype=np.float32
             )
-        # Zeros mean a missing picture: no picture is all black.
-        pictures[part] = np.clip(crop * 255 + 0.5, 1, 255)
+        if squeeze is not None:
+            crop = squeeze(crop)
+        crop *= len(curve) - 1
+        np.clip(crop, 0, len(curve) - 1, out=crop)
+        pictures[part] = curve[crop.astype(np.int16)]
     return pictures
+
+
+def _curve(filming):
+    """Grey values of 1024 brightnesses: the camera's curve (1024,) uint8."""
+    x = np.arange(1024) / 1023
+    middle = filming.mean
+    bright = middle * (x / middle) ** filming.gamma
+    # Zeros mean a missing picture: no picture is all black.
+    return np.clip(bright * 255 + 0.5, 1, 255).astype(np.uint8)
+
+
+def _lights(filming, rng, times):
+    """Brightness over place and time: a function of a slice of pictures."""
+    slow = filming.flicker * _wander(rng, times, 0.7, 3)
+    lean = rng.normal(0, 0.08, 2)
+    at = (np.arange(SIZE, dtype=np.float32) - SIZE / 2) / (SIZE / 2)
+
+    def light(part):
+        rows = 1 + slow[0, part, None] + (lean[0] + slow[1, part, None]) * at
+        columns = 1 + (lean[1] + slow[2, part, None]) * at
+        return (
+            rows.astype(np.float32)[:, :, None]
+            * columns.astype(np.float32)[:, None, :]
+        )
+
+    return light
+
+
+def _microphone(filming, rng, times):
+    """Give a function that puts a microphone in front of the mouth, or None."""
+    if filming.microphone is None:
+        return None
+    across, down, radius = filming.microphone
+    sway = _wander(rng, times, 0.3, 2).astype(np.float32)
+    tone = rng.uniform(0.05, 0.3)
+    # The grille: a fine grid on a ball, lit from above.
+    reach = int(radius) + 2
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float32)
+    far = np.hypot(x, y) / radius
+    mask = np.clip((1 - far) * radius + 0.5, 0, 1)
+    ball = np.sqrt(np.clip(1 - far**2, 0, 1))
+    mesh = 1 + 0.3 * np.sin(1.9 * (x + y)) * np.sin(1.9 * (x - y))
+    ball = tone * (0.2 + 1.2 * ball - 0.7 * y / radius) * mesh
+    ball = np.clip(ball, 0.02, None)
+    places = np.stack([down + 2.0 * sway[0], across + 2.5 * sway[1]])
+    places = np.rint(places + SIZE / 2).astype(int)
+
+    def cover(crop, part):
+        for picture, row, column in zip(crop, *places[:, part], strict=True):
+            at = [max(0, row - reach), max(0, column - reach)]
+            end = [min(SIZE, row + reach + 1), min(SIZE, column + reach + 1)]
+            if at[0] >= end[0] or at[1] >= end[1]:
+                continue
+            piece = (
+                slice(at[0] - row + reach, end[0] - row + reach),
+                slice(at[1] - column + reach, end[1] - column + reach),
+            )
+            under = picture[at[0] : end[0], at[1] : end[1]]
+            under += mask[piece] * (ball[piece] - under)
+
+    return cover
+
+
+def _compression(filming, rng):
+    """Give a function that compresses pictures in blocks, or None."""
+    if filming.quality >= 1:
+        return None
+    # The crop is a resized part of a whole picture: its blocks may have any
+    # size and start anywhere.
+    size = filming.block
+    start = int(rng.integers(size))
+    count = -(-(SIZE + start) // size)
+    around = (0, 0), (start, count * size - SIZE - start)
+    order = np.arange(size) * 8 / size
+    step = 0.12 * (1 - filming.quality) ** 2
+    steps = step * (0.5 + 0.3 * (order[:, None] + order[None, :]))
+    steps = steps[:, None, :].astype(np.float32)
+
+    def squeeze(crop):
+        padded = np.pad(crop, (*around, around[1]), mode="edge")
+        blocks = padded.reshape(-1, count, size, count, size)
+        parts = fft.dctn(blocks, axes=(2, 4), norm="ortho")
+        parts /= steps
+        np.rint(parts, out=parts)
+        parts *= steps
+        parts = fft.idctn(parts, axes=(2, 4), norm="ortho", overwrite_x=True)
+        whole = parts.reshape(padded.shape)
+        return whole[:, start : start + SIZE, start : start + SIZE]
+
+    return squeeze
 
 
 def _pose(moves, face, filming, rng, times):
@@ -568,7 +763,7 @@ def _pose(moves, face, filming, rng, times):
     slow = _wander(rng, times, 0.4, 5) * filming.motion
     shake = rng.standard_normal((2, len(times))) * filming.jitter
     # The crop follows the middle of the mouth, smoothed over 12 pictures.
-    centre = 0.3 * face.opening * moves["gap"]
+    centre = (0.5 - _RISE) * face.opening * moves["gap"]
     window = np.ones(12) / 12
     padded = np.pad(centre, (6, 5), mode="edge")
     follow = np.convolve(padded, window, "valid")

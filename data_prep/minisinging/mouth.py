@@ -103,6 +103,16 @@ CONSONANT_SHAPES = {
 }  # fmt: skip
 
 
+# What mouths do in long rests, added to the posture: swallow, lick the lips,
+# smile, gape.
+_IDLE = (
+    np.array([-0.1, 0.0, -0.1, 0.1, 0.0, 0.0, 0.0, 1.0]),
+    np.array([0.18, 0.1, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]),
+    np.array([0.03, 0.0, 0.8, 0.0, 0.3, 0.0, 0.0, 0.0]),
+    np.array([0.35, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
+)
+
+
 @dataclass(frozen=True)
 class Habits:
     """How a person moves the mouth while singing.
@@ -258,14 +268,36 @@ def _posture(name):
     return VOWEL_SHAPES[first], VOWEL_SHAPES[last or first]
 
 
+def stays(before, now) -> bool:
+    """Whether a vowel goes on in a phone: the mouth shows no new note.
+
+    Arguments
+    ---------
+    before, now : (float, float, str)
+        Start, end and name of two phones in succession.
+
+    Returns
+    -------
+    bool
+
+    Example
+    -------
+    >>> stays((0.0, 0.5, "AA-IH"), (0.5, 0.8, "IH"))
+    True
+    >>> stays((0.0, 0.5, "AA"), (0.5, 0.6, "M"))
+    False
+    """
+    return before[2].split("-")[-1] == now[2] and now[0] - before[1] < 0.02
+
+
 def _vowels(phones, habits, rng, points):
     """Tracks of the movement from vowel to vowel, rests and breaths too."""
     rest = np.zeros(len(PARTS))
     rest[_GAP], rest[_JAW] = habits.rest_gap, 0.6 * habits.rest_gap
     rest[_WIDTH] = habits.rest_width
     tracks = np.repeat(rest[:, None], points, axis=1)
-    draws = rng.uniform(size=(len(phones) + 1, 4))
-    normal = rng.standard_normal((len(phones) + 1, 2))
+    draws = rng.uniform(size=(len(phones), 8))
+    normal = rng.standard_normal(len(phones))
     end = 0.0  # of the last phone
     begin = 0.0  # of the syllable's consonants
     last = None
@@ -284,14 +316,23 @@ def _vowels(phones, habits, rng, points):
                 breath[_GAP] = habits.breath * (0.5 + draws[k, 3])
                 breath[_JAW] = 0.8 * breath[_GAP]
                 tracks[:, a:b] = breath[:, None]
+            if start - end > 1.5 and draws[k, 4] < 0.35:
+                # The mouth has more to do than to sing.
+                other = rest + _IDLE[int(draws[k, 5] * len(_IDLE))]
+                at = end + 0.5 + (start - end - 1.2) * draws[k, 6]
+                a = _index(at, points)
+                b = _index(at + 0.15 + 0.5 * draws[k, 7], points)
+                tracks[:, a:b] = other[:, None]
             last = None
         end = stop
         if name in CONSONANT_SHAPES:
             continue
         first, second = _posture(name)
-        size = habits.strength * np.exp(habits.carelessness * normal[k, 0])
-        shape = np.where(np.arange(len(PARTS)) == _TONGUE, 1, size)
-        first, second = first * shape, second * shape
+        # A note that goes on with a vowel does not form it again.
+        if not (k and stays(phones[k - 1], phones[k])):
+            size = habits.strength * np.exp(habits.carelessness * normal[k])
+        factor = np.where(np.arange(len(PARTS)) == _TONGUE, 1, size)
+        first, second = first * factor, second * factor
         # The posture comes with the consonants before the vowel.
         early = 0.5 * (begin + start) - habits.lip_lead_s
         turn = stop - min(0.45 * (stop - start), 0.16)
@@ -320,7 +361,8 @@ def _effort(clip, habits, points):
     factor = np.ones(points)
     if not sung.any():
         return factor
-    level = np.interp(times, (np.arange(len(level)) + 0.5) / MOUTH_RATE, level)
+    heard = (np.arange(len(level)) + 0.5) * hop / clip.sample_rate
+    level = np.interp(times, heard, level)
     loud = np.clip(level - np.median(level[sung]), -12, 12) / 10
     high = (clip.f0 - np.median(clip.f0[sung])) / 12
     gain = habits.level_gain * loud + habits.pitch_gain * high
