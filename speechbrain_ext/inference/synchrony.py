@@ -21,8 +21,10 @@ SURE = 0.95
 
 _WINDOW_S = 10.0  # over which tracks are levelled and drift is constant
 _DRIFT_WINDOWS = 6  # fewer are too short to tell a drift
-_DRIFT_GAIN = 16.0  # in chi-square, for which a drift is believed
+_DRIFT_GAIN = 8.0  # in chi-square, for which a drift is believed
+_USUAL_SHARE = 0.98  # of frames that are no outliers
 _LOUDEST = 3.0  # standard deviations: a single event does not decide
+_LIKENESS_S = 3.0  # further apart, the values of a track are unrelated
 _UNCERTAIN_S = 0.6  # for which the variance of a correlation is widened
 _RIVAL_S = 0.08  # a peak this near is the same peak
 _SHORTEST_S = 1.0  # of what both tracks have at any lag
@@ -36,7 +38,7 @@ _FLOOR = 1e-3  # of the loudest band: -30 dB
 _BLOCK = 4096  # frames
 
 _PIXELS = 24  # side of the picture that is looked at
-_DENSE = 1e-6
+_FLAT = 1e-6  # spread of a picture of one value
 
 
 @dataclass(frozen=True)
@@ -99,13 +101,13 @@ def lag_message(lag: Lag) -> str:
             f"{100 * lag.confidence:.0f} %)"
         )
     lag_ms, drift_ms = round(1000 * lag.lag_s), round(1000 * lag.drift_s)
-    late = "late" if lag_ms > 0 else "early"
-    text = f"the picture comes {abs(lag_ms)} ms {late}"
-    if abs(lag.lag_s) <= FRAME_S / 2:
-        text = "sound and picture are in step"
-    if drift_ms:
+    text = "sound and picture are in step"
+    if abs(lag.lag_s) >= FRAME_S:
+        late = "late" if lag_ms > 0 else "early"
+        text = f"the picture comes {abs(lag_ms)} ms {late}"
+    if abs(lag.drift_s) >= FRAME_S:
         later = "later" if drift_ms > 0 else "earlier"
-        text += f", and {abs(drift_ms)} ms {later} at the end than at the start"
+        text += f", {abs(drift_ms)} ms {later} at the end than at the start"
     return text
 
 
@@ -191,9 +193,8 @@ def sound_motion(wav, sample_rate) -> np.ndarray:
     ).numpy()
     bands = np.empty((count, _N_BANDS))
     for begin in range(0, count, _BLOCK):
-        spectrum = np.fft.rfft(pieces[begin : begin + _BLOCK][:count] * window)
-        rows = np.abs(spectrum[: count - begin]) ** 2
-        bands[begin : begin + _BLOCK] = rows @ filters
+        some = slice(begin, min(begin + _BLOCK, count))
+        bands[some] = np.abs(np.fft.rfft(pieces[some] * window)) ** 2 @ filters
     levels = 10 * np.log10(bands + _FLOOR * max(bands.max(), 1e-20))
     return np.abs(_change(levels)).mean(axis=1)
 
@@ -241,7 +242,7 @@ def lip_motion(crops) -> np.ndarray:
         return np.full(len(crops), np.nan)
     flat = small.reshape(len(small), -1)
     spread = flat.std(axis=1)
-    missing = ~(spread > _DENSE)
+    missing = ~(spread > _FLAT)
     if missing.all():
         return np.full(len(crops), np.nan)
     small = small - flat.mean(axis=1)[:, None, None]
@@ -271,8 +272,8 @@ def _small(crop):
 def _change(rows):
     """Half the difference between the next and the previous row.
 
-    The first and the last are those of their neighbours: a video of 25
-    pictures per second, each shown twice, so moves evenly.
+    So that a video of 25 pictures per second, each shown twice, moves evenly.
+    The first and the last are those of their neighbours.
     """
     if len(rows) < 3:
         return np.zeros_like(rows)
@@ -298,9 +299,15 @@ def estimate_lag(
     parabola. How far the correlation of unrelated tracks strays follows from
     how slowly these two change (Bartlett, 1935); the confidence is that of a
     t-test of the peak with this many independent frames, corrected for the
-    number of lags, or of the distance to the next best peak, if that is less.
-    In recordings of a minute or more the lag may change evenly with time, if
-    that explains the tracks significantly better.
+    number of lags, or that by which the peak is likelier than the next best
+    one, if that is less. In recordings of a minute or more the lag may change
+    evenly with time, if that explains the tracks significantly better.
+
+    What to expect: of pairs of unrelated tracks less than 5 % are `sure`, in
+    simulation 0 to 4 % for white noise, bursts of syllables and pulses. Related
+    tracks of 10 s with as much noise as signal are found within 10 ms nine
+    times of ten. A mouth and its voice are less alike: three seconds of
+    `lip_motion` and `sound_motion` seldom suffice, twenty often do.
 
     Arguments
     ---------
@@ -320,6 +327,11 @@ def estimate_lag(
         With confidence 0 if less than a second can be compared, a track does
         not move, or the best lag is the largest.
 
+    Raises
+    ------
+    ConfigError
+        If a mask has not as many frames as its track.
+
     Example
     -------
     >>> rng = np.random.default_rng(0)
@@ -332,6 +344,15 @@ def estimate_lag(
     count = min(len(sound), len(picture))
     most = int(round(max_lag_s / step_s))
     window = max(1, int(round(_WINDOW_S / step_s)))
+    for name, track, valid in (
+        ("sound", sound, sound_valid),
+        ("picture", picture, picture_valid),
+    ):
+        if valid is not None and len(valid) != len(track):
+            raise ConfigError(
+                f"{name} has {len(track)} frames but {name}_valid has "
+                f"{len(valid)}: give one for each frame"
+            )
     sound, heard = _levelled(sound, sound_valid, count, window)
     picture, seen = _levelled(picture, picture_valid, count, window)
     # One lag more on each side tells a peak at the end from a slope.
@@ -352,14 +373,14 @@ def estimate_lag(
     best, drift, tried = curve, 0.0, 2 * most + 1
     if count >= _DRIFT_WINDOWS * window:
         best, drift = _drifting(products, power, middles, most, stray)
-        tried *= 2 * most + 1 if drift else 1
+        tried *= 4 * most + 1 if drift else 1
     peak = 1 + int(best[1:-1].argmax())
     confidence = _confidence(best, peak, stray, tried, _RIVAL_S / step_s)
     lag = peak + _vertex(best[peak - 1 : peak + 2]) - most - 1
     lag = float(np.clip(lag, -most, most))
     # Windows lie a window apart, the ends of the recording half a one further.
     whole = drift * count / window * step_s
-    return Lag(lag * step_s, confidence, whole)
+    return Lag(lag * step_s, confidence, float(whole))
 
 
 def _levelled(track, valid, count, window):
@@ -374,6 +395,12 @@ def _levelled(track, valid, count, window):
     track = np.where(known, track, 0.0)
     if not known.any():
         return track, known
+    # A door that slams would shift the mean of all that is near.
+    middle = np.median(track[known])
+    usual = np.quantile(np.abs(track[known] - middle), _USUAL_SHARE)
+    if usual > 0:
+        track = np.clip(track, middle - 2 * usual, middle + 2 * usual)
+        track = np.where(known, track, 0.0)
 
     def smooth(values, average, *options):
         share = average(weight, *options, mode="constant")
@@ -385,8 +412,8 @@ def _levelled(track, valid, count, window):
         track = track - smooth(track, uniform_filter1d, window)
         spread = np.sqrt(smooth(track**2, uniform_filter1d, window))
         # Where nothing happens, nothing is made of it.
-        usual = np.sqrt(np.mean(track[known] ** 2))
-        track = track / np.maximum(spread, 0.25 * usual + 1e-12)
+        overall = np.sqrt(np.mean(track[known] ** 2))
+        track = track / np.maximum(spread, 0.25 * overall + 1e-12)
     else:
         track = np.where(known, track - track[known].mean(), 0.0)
         track = track / (track[known].std() + 1e-12)
@@ -425,7 +452,8 @@ def _products(sound, picture, heard, seen, late, window):
 
 def _stray(sound, picture, heard, seen, pairs, step_s):
     """Variance of the correlation of two unrelated tracks like these."""
-    likeness = _own_likeness(sound, heard) * _own_likeness(picture, seen)
+    likeness = _own_likeness(sound, heard, step_s)
+    likeness = likeness * _own_likeness(picture, seen, step_s)
     distance = np.arange(1, len(likeness))
     shares = likeness[1:] * (1 - distance / len(sound))
     # The sum strays, too: the largest of its parts errs to the safe side, and
@@ -435,10 +463,10 @@ def _stray(sound, picture, heard, seen, pairs, step_s):
     return widened / np.median(pairs)
 
 
-def _own_likeness(track, known):
-    """Autocorrelation up to a quarter of the track, at most 3 s."""
+def _own_likeness(track, known, step_s):
+    """Autocorrelation up to `_LIKENESS_S`, at most a quarter of the track."""
     count = len(track)
-    reach = min(count // 4, 150)
+    reach = min(count // 4, int(_LIKENESS_S / step_s))
 
     def correlate(values):
         spectrum = np.abs(np.fft.rfft(values, 2 * count)) ** 2
@@ -456,7 +484,7 @@ def _drifting(products, power, middles, most, stray):
     next; 0 if no drift is significantly better than none.
     """
     flat = products.sum(axis=0) / power
-    ends = np.arange(-most, most + 1)  # growth from first window to last
+    ends = np.arange(-2 * most, 2 * most + 1)  # growth, first window to last
     curves = np.stack(
         [
             _along(products, end / (2 * middles[-1]) * middles) / power
@@ -510,5 +538,5 @@ def _confidence(curve, peak, stray, tried, near):
     rivals = np.append(rivals, curve[[0, -1]])
     # Likelihoods, of a linear relation at each of the two lags.
     rest = (1 - max(0.0, rivals.max()) ** 2) / (1 - height**2)
-    other = 1 / (1 + max(1.0, rest) ** (0.5 / stray))
+    other = 1 / (1 + np.exp(min(700.0, 0.5 / stray * np.log(max(1.0, rest)))))
     return float(np.clip(1 - max(by_chance, other), 0.0, 1.0))
