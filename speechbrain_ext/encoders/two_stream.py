@@ -131,6 +131,10 @@ class TwoStreamEncoder(nn.Module):
         heard = seen = hears = sees = None
         if streams is not None:
             hears, sees = streams.unbind(1)
+        if self.audio is None and sees is not None:
+            # The same as a video without pictures.
+            video = video * sees[:, None, None, None].to(video.dtype)
+            return self.lips(video, wav_lens)
         if self.audio is not None and wavs is not None:
             heard = _chosen(self.audio, wavs, wav_lens, hears)
         if video is not None:
@@ -153,6 +157,8 @@ class TwoStreamEncoder(nn.Module):
         """
         if self.audio is None:
             return seen
+        if heard is None and seen is None:
+            raise ConfigError("nothing is heard and nothing seen: give either")
         like = seen if heard is None else heard
         items, frames = like.shape[:2]
         valid = valid_frames(items, frames, lengths, like.device)
