@@ -99,7 +99,7 @@ def checksum(*facts) -> str:
     Example
     -------
     >>> checksum("a", 1)[:8], checksum("a", 2)[:8]
-    ('79d6a04b', 'd8e5bc01')
+    ('2657442b', '0383dfec')
     """
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

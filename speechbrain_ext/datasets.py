@@ -222,9 +222,8 @@ class Augment:
         -------
         np.ndarray (samples,)
         """
-        mixture = mix_at(
-            voice, accompaniment, plan["accompaniment_db"], plan["level"]
-        )
+        ratio, level = plan["accompaniment_db"], plan.get("level", "sounding")
+        mixture = mix_at(voice, accompaniment, ratio, level)
         if not plan["separated"]:
             return mixture
         rng = np.random.default_rng(plan["noise_seed"])
@@ -252,17 +251,17 @@ class Augment:
         level = np.sqrt(np.mean(np.square(wav))) if level is None else level
         if plan["noise_db"] is not None and level > 0:
             kind, seed = plan["noise_kind"], plan["noise_seed"]
+            folder = plan.get("noise_folder")
+            definition = plan.get("level", "sounding")
             if kind == "coloured":
                 noise = coloured_noise(len(wav), plan["noise_slope"], seed)
-            elif kind == "natural" or plan["noise_folder"] is not None:
-                noise = make_noise(
-                    kind, len(wav), seed, plan["noise_folder"], "train"
-                )
+            elif kind == "natural" or folder is not None:
+                noise = make_noise(kind, len(wav), seed, folder, "train")
             else:
                 noise = babble()
             # What is synthesised has unit level while it sounds, nearly.
-            if kind == "babble" or plan["level"] != "sounding":
-                noise = noise / (find_level(plan["level"])(noise) or 1.0)
+            if kind == "babble" or definition != "sounding":
+                noise = noise / (find_level(definition)(noise) or 1.0)
             wav = wav + noise * level * 10 ** (-plan["noise_db"] / 20)
         if plan.get("tilt"):
             wav = tilt(wav, plan["tilt"])

@@ -301,8 +301,8 @@ def song_seed(song_id, seed=0) -> int:
 
     Example
     -------
-    >>> song_seed("a"), song_seed("a", 1)
-    (3904355907, 2512712449)
+    >>> song_seed("a"), song_seed("a", seed=1)
+    (3904355907, 2679148245)
     """
     return zlib.crc32(song_id.encode("utf-8"), seed % 2**32)
 
@@ -481,13 +481,24 @@ def is_prepared(folder) -> bool:
     -------
     bool
 
+    Raises
+    ------
+    AudioError
+        If it was begun and not finished.
+
     Example
     -------
     >>> is_prepared("no/such/folder")
     False
     """
+    from data_prep.clips import UNFINISHED
     from data_prep.musan import INDEX
 
+    if (Path(folder) / UNFINISHED).is_file():
+        # Its clips would be taken without regard to their splits.
+        raise AudioError(
+            f"{folder}: is not finished: run the preparation again"
+        )
     return (Path(folder) / INDEX).is_file()
 
 
