@@ -34,15 +34,6 @@ from speechbrain_ext.audio import (
     write_audio,
 )
 from speechbrain_ext.errors import ConfigError, SingBrainError
-from speechbrain_ext.mixing.noise import (
-    RECORDED,
-    TYPES,
-    is_prepared,
-    noisy,
-    noisy_slice,
-    ratio_name,
-    recordings,
-)
 
 # Raised when what a preparation writes changes.
 _VERSION = 1
@@ -80,8 +71,9 @@ def prepare_noise(
     kinds : str or list of str, optional
         Types of `mixing.noise.TYPES`. Default: white, babble and natural, and
         accompaniment where all songs have one.
-    ratios_db : float or list of float
-        Levels of the voice above the noise. Default: -10, -5, 0, 5, 10.
+    ratios_db : float or list of float or (float, float)
+        Levels of the voice above the noise. Default: -10, -5, 0, 5, 10. In a
+        list, a pair is a range, from which each song draws its own.
     noise_folder : str or Path, optional
         Recordings of babble and natural noise, see `mixing.noise.make_noise`;
         of those that `singbrain prepare musan` made, a song gets clips of its
@@ -117,6 +109,14 @@ def prepare_noise(
     OutputError
         If the output holds something else or cannot be written.
     """
+    # It brings scipy.signal, which takes longer to import than all else here.
+    from speechbrain_ext.mixing.noise import (
+        TYPES,
+        check_ratio,
+        noisy,
+        ratio_name,
+    )
+
     manifest = Path(data_folder)
     rows = read_manifest(manifest, data_root)
     if kinds is None:
@@ -126,16 +126,12 @@ def prepare_noise(
             if kind != "accompaniment" or all(r.get("accomp_wav") for r in rows)
         ]
     kinds = [kinds] if isinstance(kinds, str) else list(kinds)
-    if isinstance(ratios_db, int | float):
+    if not isinstance(ratios_db, list | tuple):
         ratios_db = [ratios_db]
-    try:
-        ratios = [float(ratio) for ratio in ratios_db]
-    except (TypeError, ValueError):
-        ratios = []
+    ratios = [check_ratio(ratio) for ratio in ratios_db]
     if not ratios or not kinds:
         raise ConfigError(
-            f"ratios_db is {ratios_db!r} and kinds is {kinds!r}: give some of "
-            "each"
+            f"ratios_db is {ratios_db} and kinds is {kinds}: give some of each"
         )
     ends = {}
     for row in rows:
@@ -202,6 +198,8 @@ def prepare_noise(
 
 def _recordings(rows, kinds, folder, construction) -> list:
     """What the noise is made of, for the checksum."""
+    from speechbrain_ext.mixing.noise import RECORDED, is_prepared, recordings
+
     if folder is None:
         return []
     splits = {row["split"] if is_prepared(folder) else None for row in rows}
@@ -216,6 +214,8 @@ def _recordings(rows, kinds, folder, construction) -> list:
 
 def _make(output: Path, copies: tuple, subtype: str):
     """Write a song with one noise at all levels; give an error, not raise."""
+    from speechbrain_ext.mixing.noise import noisy_slice
+
     try:
         for row in copies:
             if (output / row["copy"]).is_file():

@@ -215,7 +215,8 @@ def noisy(
     Raises
     ------
     ConfigError
-        If the kind, the level or the construction is unknown.
+        If the kind, the level or the construction is unknown, or the ratio is
+        not a number or a range.
     ManifestError
         If a row has no accompaniment.
     AudioError
@@ -226,6 +227,7 @@ def noisy(
             f"noise {kind!r} is unknown: use one of {', '.join(TYPES)}"
         )
     find_level(level)
+    ratio_db = check_ratio(ratio_db)
     if kind not in RECORDED:
         folder = None
     prepared = folder is not None and is_prepared(folder)
@@ -264,6 +266,44 @@ def noisy(
         }
         for row in rows
     ]
+
+
+def check_ratio(ratio_db):
+    """Check a ratio or a range of ratios.
+
+    Arguments
+    ---------
+    ratio_db : float or (float, float)
+        Decibels.
+
+    Returns
+    -------
+    float or (float, float)
+
+    Raises
+    ------
+    ConfigError
+        If it is neither, or the range is empty.
+
+    Example
+    -------
+    >>> check_ratio(5), check_ratio([-5, 5])
+    (5.0, (-5.0, 5.0))
+    """
+    try:
+        found = np.array(ratio_db, dtype=float)
+    except (TypeError, ValueError):
+        found = np.array(np.nan)
+    if found.shape not in ((), (2,)) or not np.isfinite(found).all():
+        raise ConfigError(
+            f"a level of {ratio_db!r} dB: give a number, or the ends of a range"
+        )
+    if found.ndim and found[0] > found[1]:
+        raise ConfigError(
+            f"a range of levels from {found[0]:g} to {found[1]:g} dB: give the "
+            "lower end first"
+        )
+    return tuple(found.tolist()) if found.ndim else float(found)
 
 
 def ratio_name(ratio_db) -> str:
@@ -579,7 +619,7 @@ def _count(path):
     """Samples of a file at 16 kHz."""
     info = audio_info(path)
     if info.n_samples is None:
-        return len(_read(path))
+        return len(read_audio(path, sample_rate=SAMPLE_RATE))
     # As soxr rounds.
     return round(info.n_samples * SAMPLE_RATE / info.sample_rate)
 
