@@ -257,7 +257,7 @@ def prepare_musan(
         n_jobs,
         overwrite,
     )
-    totals = defaultdict(lambda: [0, 0.0])
+    totals = {(kind, split): [0, 0.0] for kind in kinds for split in SPLITS}
     for clip in clips:
         total = totals[clip.kind, clip.split]
         total[0] += 1

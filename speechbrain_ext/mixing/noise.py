@@ -105,11 +105,7 @@ def make_noise(
     1.0
     """
     rng = np.random.default_rng([int(seed), len(kind)])
-    if construction not in CONSTRUCTIONS:
-        raise ConfigError(
-            f"construction is {construction!r}: use one of "
-            f"{', '.join(CONSTRUCTIONS)}"
-        )
+    _check_construction(construction, kind, folder)
     if kind == "white":
         noise = rng.standard_normal(samples)
     elif kind not in RECORDED:
@@ -120,11 +116,6 @@ def make_noise(
         clips = recordings(folder, kind, split, construction)
         build = {"joined": _joined, "slots": _slots}[construction]
         noise = build(rng, samples, clips)
-    elif construction != "joined":
-        raise ConfigError(
-            f"construction {construction} needs clips: give the folder that "
-            "`singbrain prepare musan` made"
-        )
     elif kind == "babble":
         noise = _babble(rng, samples, folder)
     else:
@@ -132,6 +123,22 @@ def make_noise(
         noise = make(rng, samples, folder)
     noise = noise / (np.sqrt(np.mean(noise**2)) + 1e-12)
     return noise.astype(np.float32)
+
+
+def _check_construction(construction, kind, folder):
+    """Refuse a construction that is unknown or has no clips."""
+    if construction not in CONSTRUCTIONS:
+        raise ConfigError(
+            f"construction is {construction!r}: use one of "
+            f"{', '.join(CONSTRUCTIONS)}"
+        )
+    if construction == "joined" or kind not in RECORDED:
+        return
+    if folder is None or not is_prepared(folder):
+        raise ConfigError(
+            f"construction {construction} needs clips: give the folder that "
+            "`singbrain prepare musan` made"
+        )
 
 
 def add_noise(wav, noise, ratio_db, level="rms", levels=None) -> np.ndarray:
@@ -228,6 +235,7 @@ def noisy(
         )
     find_level(level)
     ratio_db = check_ratio(ratio_db)
+    _check_construction(construction, kind, folder)
     if kind not in RECORDED:
         folder = None
     prepared = folder is not None and is_prepared(folder)

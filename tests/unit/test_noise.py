@@ -578,6 +578,7 @@ def test_wrong_requests_for_copies(songs, manifest, tmp_path):
         ({"ratios_db": [[5, -5]]}, ConfigError, "range of levels from 5 to -5"),
         ({"ratios_db": float("nan")}, ConfigError, "level of nan dB"),
         ({"level": "peak"}, ConfigError, "level is 'peak'"),
+        ({"construction": "slots"}, ConfigError, "slots needs clips"),
         ({"noise_folder": out}, AudioError, "holds no noise recordings"),
         ({"data_root": None}, ManifestError, "say where with data_root"),
     ):
