@@ -118,6 +118,11 @@ examples:
   singbrain prepare --list
   singbrain prepare mir_st500 corpora/MIR_ST500 manifests/mir_st500 --jobs 4
   singbrain prepare vocadito corpora/vocadito manifests/vocadito --download
+  singbrain prepare musan corpora/musan noise/musan --jobs 4
+      makes clips of babble and natural noise, for the next command
+  singbrain prepare noise manifests/n20emv2/test.csv noisy/n20emv2 \\
+      --set noise_folder=noise/musan --set data_root=corpora/N20EMv2
+      writes noisy copies of the songs of a manifest, and their manifests
 """
 
 
@@ -1536,17 +1541,21 @@ def _song_table(songs, columns, title, scale):
 def _add_prepare(parser):
     add = parser.add_argument
     add("corpus", nargs="?", metavar="CORPUS", help="name, see --list")
-    add("data_dir", nargs="?", metavar="DATA_DIR", help="the corpus on disk")
+    add(
+        "data_dir",
+        nargs="?",
+        metavar="DATA_DIR",
+        help="the corpus on disk; for noise, a manifest",
+    )
     add(
         "out_dir",
         nargs="?",
         metavar="OUT_DIR",
-        help="folder for manifests and notes (made if missing)",
+        help="folder for manifests and what else is made (made if missing)",
     )
     add(
         "--segment-s",
         type=float,
-        default=5.0,
         metavar="S",
         help="length of a training segment in seconds (default: 5)",
     )
@@ -1576,19 +1585,21 @@ def _add_prepare(parser):
         help="another option of the corpus, as annotator=A2 (vocadito), "
         "medium=mixture (mir_st500), cut_overlaps=false or "
         "layout=tonas (minisinging), protocol=random_song or whole=true "
-        "(mir1k), stems=false or audio_folder=DIR (musdb18); may be "
+        "(mir1k), stems=false or audio_folder=DIR (musdb18), n_train=8000 "
+        "(musan), kinds=[white, babble] or level=mean_abs (noise); may be "
         "repeated",
     )
-    add("--list", action="store_true", help="list the corpora known")
+    add("--list", action="store_true", help="list the corpora and noises known")
 
 
 def _prepare(options):
     import data_prep
 
     if options.list:
-        width = max(len(name) for name in data_prep.CORPORA)
-        for name, entry in data_prep.CORPORA.items():
-            print(f"{name:{width}}  {entry.license}  {entry.url}")
+        known = data_prep.CORPORA | data_prep.MATERIAL
+        width = max(map(len, known))
+        for name, entry in known.items():
+            print(f"{name:{width}}  {entry.license}  {entry.url}".rstrip())
         return
     if options.out_dir is None:
         raise ConfigError(
@@ -1598,14 +1609,16 @@ def _prepare(options):
     _check_jobs(options)
     if options.download:
         data_prep.download(options.corpus, options.data_dir)
+    settings = _settings(options.settings)
+    if options.segment_s is not None:
+        settings["segment_s"] = options.segment_s
     summary = data_prep.prepare(
         options.corpus,
         options.data_dir,
         options.out_dir,
-        segment_s=options.segment_s,
         n_jobs=options.jobs,
         overwrite=options.force,
-        **_settings(options.settings),
+        **settings,
     )
     print(summary.table())
 
