@@ -377,7 +377,8 @@ class TranscriptionBrain(RecipeBrain):
         if hasattr(head, "contour"):
             f0 = batch.f0_target.data[:, :count]
             terms.update(contour_losses(head, logits, f0, mask))
-        unknown = set(self.hparams.loss_weights) - set(terms)
+        weights = self.hparams.loss_weights or {}
+        unknown = set(weights) - set(terms)
         if unknown:
             raise ConfigError(
                 f"loss_weights names {min(unknown)}: use {', '.join(terms)}"
@@ -396,7 +397,7 @@ class TranscriptionBrain(RecipeBrain):
                 )
                 self.references[batch.song_id[k]] = batch.notes[k], batch.f0[k]
         return sum(
-            self.hparams.loss_weights.get(name, 1.0) * value
+            weights.get(name, 1.0) * value
             for name, value in terms.items()
         )
 

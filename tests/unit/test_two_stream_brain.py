@@ -70,6 +70,8 @@ head: !new:speechbrain_ext.heads.NoteHead
 lip_augment: {{audio_only: 0.0, video_only: 1.0}}
 augment: {{silent_share: 0.0}}
 valid_conditions: [{{modality: video}}]
+loss_weights: null
+start_audio_from: null
 """
 
 
@@ -109,7 +111,7 @@ def rows(tmp_path_factory):
     return rows
 
 
-def settings(folder, model=BOTH, extra="start_audio_from: null\n"):
+def settings(folder, model=BOTH + "start_audio_from: null\n", extra=""):
     """Hyper-parameters of the recipe with a tiny model."""
     variant = folder / "tiny.yaml"
     variant.write_text(
@@ -263,12 +265,12 @@ def test_sound_may_start_from_another_model(tmp_path, rows):
     )
     torch.manual_seed(5)
     extra = f"start_audio_from: {tmp_path / 'sound'}\n"
-    hparams = settings(tmp_path, extra=extra)
+    hparams = settings(tmp_path, BOTH, extra)
     TwoStreamBrain.load_start(hparams)
     wanted = source["encoder"].audio.state_dict()
     found = hparams["encoder"].audio.state_dict()
     assert all(torch.equal(wanted[key], found[key]) for key in wanted)
-    seen = settings(tmp_path, SEEN, extra)
+    seen = settings(tmp_path, SEEN.replace("start_audio_from: null\n", extra))
     with pytest.raises(ConfigError, match="hears nothing"):
         TwoStreamBrain.load_start(seen)
 
