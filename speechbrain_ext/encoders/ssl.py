@@ -243,7 +243,7 @@ class PretrainedEncoder(torch.nn.Module, ABC):
         pieces = []
         with torch.set_grad_enabled(gradient):
             wavs = self._prepare(wavs, valid)
-        for first, last, start, stop in _windows(
+        for first, last, start, stop in windows(
             total,
             int(self.window_s * FRAME_RATE),
             round(self.context_s * FRAME_RATE),
@@ -682,17 +682,29 @@ def _valid_frames(wavs, wav_lens):
     return [min(int(n) // HOP, total) for n in samples]
 
 
-def _windows(total, window, context):
-    """Cut frames into windows: (first, last, start, stop) each.
+def windows(total, window, context):
+    """Cut frames into windows that overlap.
 
-    The frames first to last are kept from a window that is computed over
-    start to stop. Windows are at most `window` long, of nearly equal size.
+    Arguments
+    ---------
+    total : int
+        Frames to cut.
+    window : int
+        Frames of a window at most; windows are of nearly equal size.
+    context : int
+        Frames that are computed and dropped where two windows meet.
+
+    Returns
+    -------
+    list of tuple of int
+        (first, last, start, stop): the frames first to last - 1 are kept from
+        a window that is computed over start to stop - 1.
 
     Example
     -------
-    >>> _windows(10, 12, 2)
+    >>> windows(10, 12, 2)
     [(0, 10, 0, 10)]
-    >>> _windows(16, 12, 2)
+    >>> windows(16, 12, 2)
     [(0, 8, 0, 10), (8, 16, 6, 16)]
     """
     if total <= window:
