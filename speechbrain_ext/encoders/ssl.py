@@ -364,7 +364,7 @@ class SSLEncoder(PretrainedEncoder):
         context_s=1.0,
     ):
         settings = _load_config(source, config, SSL_MODELS, "SSLEncoder")
-        _check_layerdrop(layerdrop, layer)
+        check_layerdrop(layerdrop, layer)
         settings.layerdrop = layerdrop
         settings.apply_spec_augment = False
         _check_strides(settings)
@@ -533,7 +533,7 @@ class WhisperEncoder(PretrainedEncoder):
         if source is None and config is not None:
             config = {"model_type": "whisper", **config}
         settings = _load_config(source, config, ("whisper",), "WhisperEncoder")
-        _check_layerdrop(layerdrop, layer)
+        check_layerdrop(layerdrop, layer)
         settings.encoder_layerdrop = layerdrop
         model = _load_model(source, settings)
         super().__init__(
@@ -643,7 +643,21 @@ def _check_layer(layer, n_layers):
     )
 
 
-def _check_layerdrop(layerdrop, layer):
+def check_layerdrop(layerdrop, layer):
+    """Refuse a probability that no layer, or no mix of layers, can have.
+
+    Arguments
+    ---------
+    layerdrop : float
+        Probability of leaving out a layer in training.
+    layer : "last", "mix" or int
+        What the encoder gives.
+
+    Raises
+    ------
+    ConfigError
+        If it is outside [0, 1), or above 0 while single layers are used.
+    """
     if not 0 <= layerdrop < 1:
         raise ConfigError(f"layerdrop {layerdrop:g} is outside [0, 1)")
     if layerdrop and layer != "last":
