@@ -513,14 +513,19 @@ def _fit(wavs, valid):
 
 
 def _load(source):
-    from speechbrain_ext.inference.model_folder import find_model, load_model
+    from speechbrain_ext.inference import model_folder
 
-    encoder = load_model(find_model(source), ("encoder",))["encoder"]
+    folder = model_folder.find_model(source)
+    path = folder / model_folder.HYPERPARAMS
+    made = model_folder.load_hyperparams(path.read_text("utf-8"), str(path))
+    encoder = made.get("encoder")
     if not isinstance(encoder, AVHubertEncoder):
         raise ModelError(
-            f"{source}: holds a {type(encoder).__name__}: name a folder that "
-            "`singbrain prepare av_hubert` wrote"
+            f"{folder}: holds no AVHubertEncoder but "
+            f"{type(encoder).__name__}: name a folder that `singbrain prepare "
+            "av_hubert` wrote"
         )
+    model_folder.load_weights(folder, {"encoder": encoder})
     return encoder
 
 
@@ -679,7 +684,7 @@ def _find_sizes(path, weights, settings):
             "position_groups": dim // channels,
         }
         _check_sizes(sizes)
-    except (KeyError, ValueError, ZeroDivisionError, ConfigError):
+    except (KeyError, TypeError, ValueError, ArithmeticError, ConfigError):
         raise ModelError(
             f"{path}: is no AV-HuBERT: of its {len(shapes)} weights, the "
             "transformer's are missing or have other shapes"
@@ -698,11 +703,11 @@ def _convert(path, weights, state):
             missing += absent
             continue
         parts = [weights[name] for name in names]
-        shape = (value.shape[0] // len(parts), *value.shape[1:])
-        if not value.dim():
-            shape = ()
+        shape = tuple(value.shape)
+        if len(parts) > 1:
+            shape = (shape[0] // len(parts), *shape[1:])
         bad = [
-            f"{name} {tuple(part.shape)} instead of {tuple(shape)}"
+            f"{name} {tuple(part.shape)} instead of {shape}"
             for name, part in zip(names, parts, strict=True)
             if part.shape != shape
         ]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from _compat_pickle import IMPORT_MAPPING
 from pathlib import Path
 
 import torch
@@ -45,6 +46,9 @@ _HARMLESS = frozenset(
     }
 )
 _HARMLESS_MODULES = ("typing", "enum")
+
+# Those of Python 2, whose names protocol 2 of pickle uses, included.
+_DANGEROUS_MODULES = {"torch", *sys.stdlib_module_names, *IMPORT_MAPPING}
 
 
 class Inert:
@@ -145,7 +149,7 @@ def _is_harmless(name):
     root = name.partition(".")[0]
     if name in _HARMLESS or root in _HARMLESS_MODULES:
         return True
-    return root != "torch" and root not in sys.stdlib_module_names
+    return root not in _DANGEROUS_MODULES
 
 
 def _damaged(path, error):
