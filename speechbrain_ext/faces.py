@@ -128,7 +128,7 @@ class HaarDetector:
     """
 
     name = "haar"
-    step_s = 0.12  # looks this often; optical flow in between
+    step_s = 0.2  # looks this often; optical flow in between
     steady_s = 1.0  # averages what it saw within this time
     local = True  # wants faces that are followed upright and alone
 
@@ -213,25 +213,25 @@ class HaarDetector:
         part = gray[y : y + int(0.6 * height), x : x + int(width)]
         scale = side / part.shape[1]
         part = cv2.resize(part, (side, round(part.shape[0] * scale)))
-        found: list[complex | None] = [None, None]
+        # What both cascades say is averaged: their faults differ.
+        votes: tuple[list[complex], list[complex]] = ([], [])
         for cascade in self.eyes:
             boxes = cascade.detectMultiScale(
                 part, 1.1, 3, minSize=(18, 18), maxSize=(50, 50)
             )
-            for a, b, w, h in boxes:
-                middle = complex(a + w / 2, b + h / 2) / side
-                where = int(middle.real > 0.5)
-                expected = complex(0.5 + (where - 0.5) * EYE_DISTANCE, EYES_Y)
-                better = abs(middle - expected) < 0.14 and (
-                    found[where] is None
-                    or abs(middle - expected) < abs(found[where] - expected)
+            middles = [
+                complex(a + w / 2, b + h / 2) / side for a, b, w, h in boxes
+            ]
+            for vote, share in zip(votes, (-0.5, 0.5), strict=True):
+                expected = complex(0.5 + share * EYE_DISTANCE, EYES_Y)
+                near = min(
+                    middles, key=lambda z, e=expected: abs(z - e), default=0j
                 )
-                if better:
-                    found[where] = middle
-            if None not in found:
-                break
-        if None in found:
+                if abs(near - expected) < 0.14:
+                    vote.append(near)
+        if not all(votes):
             return None
+        found = [sum(vote) / len(vote) for vote in votes]
         ratio = abs(found[1] - found[0]) / EYE_DISTANCE
         if not 0.7 < ratio < 1.35:
             return None

@@ -507,7 +507,7 @@ def _notes(present, others, cuts):
     if cuts:
         places = ", ".join(f"{time:.2f}" for time in cuts[:5])
         more = f" and {len(cuts) - 5} more" if len(cuts) > 5 else ""
-        yield f"the picture is cut at {places}{more} s: followed anew from there"
+        yield f"the picture is cut at {places}{more} s: followed anew there"
     missing = int((~present).sum())
     if missing:
         yield f"no face from the front for {missing * FRAME_S:.1f} s"
@@ -607,6 +607,10 @@ class Video:
         VideoError
             If the video is damaged in the middle, or empty.
         """
+        from av.video.reformatter import VideoReformatter
+
+        # One for all pictures: it is slow to set up.
+        reformatter = VideoReformatter()
         latest = -1.0
         for number, frame in enumerate(self._frames()):
             time = frame.time
@@ -619,7 +623,7 @@ class Video:
             lasts = 1 / self.rate
             if frame.duration and frame.time_base:
                 lasts = float(frame.duration * frame.time_base)
-            gray, ratio = _gray(frame, self.aspect, side)
+            gray, ratio = _gray(frame, reformatter, self.aspect, side)
             yield Picture(gray, time, time + min(lasts, MAX_HOLD_S), ratio)
         if latest < 0:
             raise VideoError(f"{self.path}: its pictures cannot be decoded")
@@ -649,11 +653,12 @@ class Video:
             )
 
 
-def _gray(frame, aspect, side):
+def _gray(frame, reformatter, aspect, side):
     """Grey picture as it is shown, and its size relative to the whole."""
     width, height = round(frame.width * aspect), frame.height
     ratio = 1.0 if side is None else min(1.0, side / min(width, height))
-    gray = frame.reformat(
+    gray = reformatter.reformat(
+        frame,
         max(1, round(width * ratio)),
         max(1, round(height * ratio)),
         "gray",
