@@ -34,6 +34,9 @@ from speechbrain_ext.errors import (
 # Work on less audio than this is over before a progress bar helps.
 PROGRESS_FROM_S = 10.0
 
+# A command of two words beside the corpora of `prepare`.
+_LIPS_COMMAND = "prepare lips"
+
 # What `transcribe` writes unless told otherwise.
 DEFAULT_FORMATS = ("mid", "csv")
 
@@ -115,8 +118,20 @@ examples:
   singbrain prepare --list
   singbrain prepare mir_st500 corpora/MIR_ST500 manifests/mir_st500 --jobs 4
   singbrain prepare vocadito corpora/vocadito manifests/vocadito --download
+`singbrain prepare lips -h` explains how to cut mouths out of videos.
 """
 
+_LIPS = """\
+Crops are 96 x 96 grey pictures of the mouth, upright and all of one scale, 50
+per second: a NumPy array uint8 (frames, 96, 96). A frame without a face seen
+from the front is all zero and has confidence 0 in CROPS.confidence.csv.
+
+examples:
+  singbrain prepare lips song.mp4 -o song.npy
+      writes song.npy and song.confidence.csv
+  singbrain prepare lips song.mp4 -o song.npy --detector landmarks
+      with MediaPipe's face mesh, if that is installed
+"""
 
 _EXPORT = """\
 examples:
@@ -151,6 +166,9 @@ def main(argv=None) -> int:
         # A file name may hold bytes that the terminal cannot show.
         with contextlib.suppress(AttributeError):
             getattr(sys, name).reconfigure(errors="backslashreplace")
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:2] == _LIPS_COMMAND.split():
+        argv[:2] = [_LIPS_COMMAND]
     try:
         options = _parser().parse_args(argv)
     except SystemExit as done:
@@ -291,6 +309,15 @@ def _parser():
             _prepare,
             "turn a corpus into the manifests that recipes read",
             _PREPARE,
+        )
+    )
+    _add_lips(
+        command(
+            commands,
+            _LIPS_COMMAND,
+            _lips,
+            "cut the mouth out of a video, for systems that see",
+            _LIPS,
         )
     )
     return parser
@@ -785,10 +812,14 @@ def _fits(path, suffixes):
 
 def _check_outputs(jobs, force):
     """Refuse to replace anything that exists."""
+    _refuse_existing([path for job in jobs for path in job.outputs], force)
+
+
+def _refuse_existing(paths, force):
+    """Refuse to replace any of some files."""
     existing = [
         path
-        for job in jobs
-        for path in job.outputs
+        for path in paths
         if os.path.isdir(path) or (not force and os.path.lexists(path))
     ]
     if existing:
@@ -1487,3 +1518,58 @@ def _settings(pairs):
                 f"--set {pair}: the value is not YAML: put it in quotes"
             ) from None
     return settings
+
+
+# --- prepare lips ----------------------------------------------------------
+
+
+def _add_lips(parser):
+    add = parser.add_argument
+    add("video", metavar="VIDEO", help="video file with a face")
+    add(
+        "-o",
+        "--output",
+        metavar="CROPS",
+        required=True,
+        help="file to write, ending in .npy; the confidence of each frame "
+        "goes beside it, into CROPS.confidence.csv",
+    )
+    add(
+        "--detector",
+        choices=("auto", "haar", "landmarks"),
+        default="auto",
+        help="how faces are found: haar, by OpenCV's cascades; landmarks, by "
+        "MediaPipe; auto, by landmarks where MediaPipe is installed (default: "
+        "auto)",
+    )
+    add("--force", action="store_true", help="replace existing files")
+
+
+def _lips(options):
+    from speechbrain_ext.video import confidence_path, write_mouth_crops
+
+    crops = Path(options.output)
+    _refuse_existing([crops, confidence_path(crops)], options.force)
+    with _clock() as progress:
+        track = write_mouth_crops(
+            options.video, crops, options.detector, options.force, progress
+        )
+    present = track.confidence > 0
+    line = (
+        f"{crops}: {len(present)} frames ({track.duration:.2f} s), "
+        f"{present.mean():.1%} with a face, mean confidence "
+        f"{track.confidence.mean():.2f}, detector {track.detector}"
+    )
+    print("; ".join([line, *track.notes]))
+
+
+@contextlib.contextmanager
+def _clock():
+    """Show on a terminal how many seconds are done."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(unit="s", leave=False, file=sys.stderr) as bar:
+        yield lambda seconds: bar.update(round(seconds - bar.n, 1))
