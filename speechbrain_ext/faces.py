@@ -48,8 +48,14 @@ MAX_GAP_S = 0.4
 # Length of the smoothing window: 12 frames of the 50 per second.
 SMOOTH_S = 0.24
 
-# Of sightings of something that is no face, few have eyes.
+# Standard deviation of the blur against noise, in pixels.
+_BLUR = 0.8
+
+# Of sightings of something that is no face, few have eyes: patterns score 0.3.
 _SIGHTINGS, _SURE = 3, 0.4
+
+# Seconds after which a face that is gone is looked for less often.
+_RECENT_S, _RARELY_S = 2.0, 0.5
 
 
 class Face(NamedTuple):
@@ -515,6 +521,8 @@ class FaceTracker:
         time : float
             Seconds, growing.
         """
+        # Cascades and flow lose faces in noise long before a person does.
+        picture = cv2.GaussianBlur(picture, (0, 0), _BLUR)
         thumb = _thumbnail(picture)
         if self._thumb is not None and _differ(self._thumb, thumb):
             self._close_shot()
@@ -527,7 +535,7 @@ class FaceTracker:
             if person.alive:
                 self._move(person, picture, time)
         # Half a millisecond for the rounding of time stamps.
-        if time - self._looked >= self.detector.step_s - 5e-4:
+        if time - self._looked >= self._step(time) - 5e-4:
             self._look(picture, index, time)
         self._previous, self._thumb = picture, thumb
 
@@ -564,6 +572,20 @@ class FaceTracker:
         person.mouth = scale * person.mouth + shift
         person.line = scale * person.line
 
+    def _step(self, time):
+        """Seconds from one look to the next."""
+        step = self.detector.step_s
+        if any(person.alive for person in self._people):
+            return step
+        latest = max(
+            (person.seen_s for person in self._people),
+            default=self.times[self._first],
+        )
+        if time - latest > _RECENT_S:
+            return max(step, _RARELY_S)
+        # One that was just lost is to be found before the gap is too long.
+        return step / 2 if self._people else step
+
     def _look(self, picture, index, time):
         """Let the detector look, and tell whom it saw."""
         self._looked = time
@@ -581,8 +603,11 @@ class FaceTracker:
             return
         self._looked_around = time
         faces = self.detector.detect(picture)
-        if not faces and self.detector.local and not living:
-            faces = self._look_tilted(picture)
+        best = max((face.score for face in faces), default=0.0)
+        if self.detector.local and best < 0.5 and not living:
+            tilted = self._look_tilted(picture)
+            if max((face.score for face in tilted), default=0.0) > best:
+                faces = tilted
         self._recognise(faces, picture, index, time)
 
     def _look_at(self, person, picture):
