@@ -214,7 +214,7 @@ class HaarDetector:
     def _find_eyes(self, gray, box):
         """Centres of both eyes, or None."""
         left, top, width, height = box
-        side = 120  # pixels wide: what follows takes the same time for all
+        side = 96  # pixels wide: what follows takes the same time for all
         x, y = int(left), int(top + 0.15 * height)
         part = gray[y : y + int(0.45 * height), x : x + int(width)]
         scale = side / part.shape[1]
@@ -223,7 +223,7 @@ class HaarDetector:
         votes: tuple[list[complex], list[complex]] = ([], [])
         for cascade in self.eyes:
             boxes = cascade.detectMultiScale(
-                part, 1.1, 3, minSize=(18, 18), maxSize=(50, 50)
+                part, 1.1, 3, minSize=(15, 15), maxSize=(40, 40)
             )
             middles = [
                 complex(a + w / 2, b + h / 2) / side + 0.15j
