@@ -39,7 +39,8 @@ PROGRESS_FROM_S = 10.0
 
 # Commands of two words, beside the corpora of `prepare`.
 _AV_HUBERT_COMMAND = "prepare av_hubert"
-_TWO_WORDS = (_AV_HUBERT_COMMAND,)
+_LIPS_COMMAND = "prepare lips"
+_TWO_WORDS = (_AV_HUBERT_COMMAND, _LIPS_COMMAND)
 
 # What `transcribe` writes unless told otherwise.
 DEFAULT_FORMATS = ("mid", "csv")
@@ -128,6 +129,7 @@ examples:
       --set noise_folder=noise/musan --set data_root=corpora/N20EMv2
       writes noisy copies of the songs of a manifest, and their manifests
 `singbrain prepare av_hubert -h` explains how to convert a lip reader.
+`singbrain prepare lips -h` explains how to cut mouths out of videos.
 """
 
 _AV_HUBERT = """\
@@ -138,6 +140,18 @@ non-commercial research only.
 
 example:
   singbrain prepare av_hubert large_vox_iter5.pt -o models/av_hubert
+"""
+
+_LIPS = """\
+Crops are 96 x 96 grey pictures of the mouth, upright and all of one scale, 50
+per second: a NumPy array uint8 (frames, 96, 96). A frame without a face seen
+from the front is all zero and has confidence 0 in CROPS.confidence.csv.
+
+examples:
+  singbrain prepare lips song.mp4 -o song.npy
+      writes song.npy and song.confidence.csv
+  singbrain prepare lips song.mp4 -o song.npy --detector landmarks
+      with MediaPipe's face mesh, if that is installed
 """
 
 _EXPORT = """\
@@ -325,6 +339,15 @@ def _parser():
             _av_hubert,
             "convert a checkpoint of AV-HuBERT into a model folder",
             _AV_HUBERT,
+        )
+    )
+    _add_lips(
+        command(
+            commands,
+            _LIPS_COMMAND,
+            _lips,
+            "cut the mouth out of a video, for systems that see",
+            _LIPS,
         )
     )
     return parser
@@ -959,10 +982,14 @@ def _fits(path, suffixes):
 
 def _check_outputs(jobs, force):
     """Refuse to replace anything that exists."""
+    _refuse_existing([path for job in jobs for path in job.outputs], force)
+
+
+def _refuse_existing(paths, force):
+    """Refuse to replace any of some files."""
     existing = [
         path
-        for job in jobs
-        for path in job.outputs
+        for path in paths
         if os.path.isdir(path) or (not force and os.path.lexists(path))
     ]
     if existing:
@@ -1696,3 +1723,58 @@ def _av_hubert(options):
     convert_av_hubert(options.checkpoint, options.output, options.force)
     print(LICENSE_NOTE)
     print(f"{options.output}: for AVHubertEncoder(source=...)")
+
+
+# --- prepare lips ----------------------------------------------------------
+
+
+def _add_lips(parser):
+    add = parser.add_argument
+    add("video", metavar="VIDEO", help="video file with a face")
+    add(
+        "-o",
+        "--output",
+        metavar="CROPS",
+        required=True,
+        help="file to write, ending in .npy; the confidence of each frame "
+        "goes beside it, into CROPS.confidence.csv",
+    )
+    add(
+        "--detector",
+        choices=("auto", "haar", "landmarks"),
+        default="auto",
+        help="how faces are found: haar, by OpenCV's cascades; landmarks, by "
+        "MediaPipe; auto, by landmarks where MediaPipe is installed (default: "
+        "auto)",
+    )
+    add("--force", action="store_true", help="replace existing files")
+
+
+def _lips(options):
+    from speechbrain_ext.video import confidence_path, write_mouth_crops
+
+    crops = Path(options.output)
+    _refuse_existing([crops, confidence_path(crops)], options.force)
+    with _clock() as progress:
+        track = write_mouth_crops(
+            options.video, crops, options.detector, options.force, progress
+        )
+    present = track.confidence > 0
+    line = (
+        f"{crops}: {len(present)} frames ({track.duration:.2f} s), "
+        f"{present.mean():.1%} with a face, mean confidence "
+        f"{track.confidence.mean():.2f}, detector {track.detector}"
+    )
+    print("; ".join([line, *track.notes]))
+
+
+@contextlib.contextmanager
+def _clock():
+    """Show on a terminal how many seconds are done."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(unit="s", leave=False, file=sys.stderr) as bar:
+        yield lambda seconds: bar.update(round(seconds - bar.n, 1))
