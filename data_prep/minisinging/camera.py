@@ -137,7 +137,7 @@ def draw_filming(rng) -> Filming:
         lean=(float(normal(0, 0.08)), float(normal(0, 0.08))),
         ambient=uniform(0.25, 0.75),
         flicker=uniform(0.0, 0.03),
-        mean=float(np.clip(normal(0.41, 0.11), 0.16, 0.7)),
+        mean=float(np.clip(normal(0.43, 0.11), 0.18, 0.7)),
         contrast=uniform(0.7, 1.5),
         gamma=uniform(0.75, 1.3),
         noise=uniform(0.0, 0.025) ** 2 / 0.025,

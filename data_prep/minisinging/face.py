@@ -321,16 +321,16 @@ def _fold(face, u, v, side):
 
 def _hair(face, rng, u, v):
     """Share of the light that hair takes (points, points)."""
-    wild = 2.5 * _noise(rng, u.shape[1], 3)
+    wild = 1.3 * _noise(rng, u.shape[1], 2.5)
     line = 17 - 32 * _ramp((np.abs(u) - 14) / 34)
     beard = _ramp((v - line + wild) / 9)
-    lip = _ramp((v + 17 + wild) / 5) * _ramp((28 - np.abs(u) + wild) / 8)
+    lip = _ramp((v + 17 + wild) / 8) * _ramp((27 - np.abs(u) + wild) / 10)
     lip = lip * _ramp((4 - v) / 5) * (1 - 0.5 * _bump(u, v, 0, -11, 2.5, 9))
-    strands = _noise(rng, u.shape[1], (0.9, 0.45))
+    strands = _noise(rng, u.shape[1], (0.8, 0.35))
     thick = np.clip(beard * face.beard + lip * face.moustache, 0, 1)
     short = np.clip(beard + 0.8 * lip, 0, 1) * face.stubble
     return np.clip(
-        thick * (0.5 + 0.16 * strands) + short * (0.14 + 0.09 * strands), 0, 0.9
+        thick * (0.55 + 0.1 * strands) + short * (0.14 + 0.08 * strands), 0, 0.9
     )
 
 
