@@ -19,6 +19,7 @@ import math
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -560,11 +561,13 @@ def _check_lips(jobs, options):
             f"--late is {options.late:g} s: take -{MAX_LATE_S:g} to "
             f"{MAX_LATE_S:g}"
         )
-    if options.velocity and options.modality == "video":
-        raise ConfigError(
-            "--velocity is read from the sound: leave it out with --modality "
-            "video"
-        )
+    if options.modality == "video":
+        for name in ("velocity", "f0", "bends"):
+            if getattr(options, name):
+                raise ConfigError(
+                    f"--{name} is read from the sound: leave it out with "
+                    "--modality video"
+                )
 
 
 class _Transcribers:
@@ -620,6 +623,11 @@ class _Transcribers:
             device=options.device,
             overrides={"decoder": settings} if settings else None,
         )
+        if transcriber.sees and settings:
+            settings.pop("pitch", None)
+            transcriber.lip_decoder = replace(
+                transcriber.lip_decoder, **settings
+            )
         for name, wanted in (("--f0", options.f0), ("--bends", options.bends)):
             if wanted:
                 transcriber.require_f0(name)
@@ -706,7 +714,8 @@ def _transcribe_one(job, transcribers, options, bar):
         notes = with_velocities(notes, levels)
     notes = _edited(notes, options)
     contour = None
-    if options.f0 or options.bends or (job.plot and transcriber.has_f0):
+    drawn = job.plot and transcriber.has_f0 and levels is not None
+    if options.f0 or options.bends or drawn:
         contour = transcriber.f0(posteriors)
     for name, path in job.notes.items():
         more = _writer_options(name, notes, options)
