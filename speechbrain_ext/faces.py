@@ -510,7 +510,7 @@ class FaceTracker:
         self._first = len(self.times)
         self._people: list[_Person] = []
         self._looked = self._looked_around = -np.inf
-        self._tries = 0
+        self._tries = self._looks = 0
 
     def add(self, picture, time) -> None:
         """Take the next picture.
@@ -590,6 +590,7 @@ class FaceTracker:
     def _look(self, picture, index, time):
         """Let the detector look, and tell whom it saw."""
         self._looked = time
+        self._looks += 1
         living = [p for p in self._people if p.alive]
         around = (
             not self.detector.local
@@ -672,7 +673,7 @@ class FaceTracker:
         count = len(times)
         if not count:
             return
-        people = [p for p in self._people if _is_face(p, count)]
+        people = [p for p in self._people if _is_face(p, self._looks)]
         chosen = max(
             people, key=lambda p: p.importance(self._shape), default=None
         )
@@ -714,10 +715,10 @@ class FaceTracker:
         return mouth, eyes, confidence
 
 
-def _is_face(person, count):
+def _is_face(person, looks):
     """Whether what was seen is a face, and no pattern that looks like one."""
     scores = person.scores()[:, 1]
-    return len(scores) >= min(_SIGHTINGS, count) and scores.mean() >= _SURE
+    return len(scores) >= min(_SIGHTINGS, looks) and scores.mean() >= _SURE
 
 
 def _in_view(person, times, first):

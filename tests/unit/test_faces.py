@@ -236,8 +236,10 @@ def test_what_is_rarely_or_hardly_seen_is_no_face():
         tracker.detector.blind = k > 5
         tracker.add(picture, k / FPS)
     assert not tracker.finish().confidence.any()
-    # But a video may be as short as that.
+    # But a shot may be as short as that.
     assert follow([picture]).confidence.all()
+    short = follow([scene((220, 130, SIDE), background=1)] * 20 + [picture] * 5)
+    assert short.cuts == [20] and short.confidence.all()
 
 
 def test_any_rate_of_pictures():
