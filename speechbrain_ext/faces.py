@@ -510,7 +510,7 @@ class FaceTracker:
         self._first = len(self.times)
         self._people: list[_Person] = []
         self._looked = self._looked_around = -np.inf
-        self._tries = self._looks = 0
+        self._looks = 0
 
     def add(self, picture, time) -> None:
         """Take the next picture.
@@ -607,9 +607,13 @@ class FaceTracker:
         faces = self.detector.detect(picture)
         best = max((face.score for face in faces), default=0.0)
         if self.detector.local and best < 0.5 and not living:
-            tilted = self._look_tilted(picture)
-            if max((face.score for face in tilted), default=0.0) > best:
-                faces = tilted
+            # To both sides where a shot begins, else in turn.
+            sides = (1, -1) if self._looks < 4 else ((-1) ** self._looks,)
+            for side in sides:
+                tilted = self._look_tilted(picture, side)
+                score = max((face.score for face in tilted), default=0.0)
+                if score > best:
+                    best, faces = score, tilted
         self._recognise(faces, picture, index, time)
 
     def _look_at(self, person, picture):
@@ -628,11 +632,10 @@ class FaceTracker:
             default=None,
         )
 
-    def _look_tilted(self, picture):
-        """Look for heads that lean to one side, then to the other."""
-        self._tries += 1
+    def _look_tilted(self, picture, side):
+        """Look for heads that lean to one side (1) or the other (-1)."""
         height, width = picture.shape
-        turn = np.exp(1j * np.deg2rad(25.0 if self._tries % 2 else -25.0))
+        turn = np.exp(1j * np.deg2rad(25.0 * side))
         middle = complex(width, height) / 2
         shift = middle - turn * middle
         tilted = warp(picture, turn, shift, (width, height))
