@@ -167,7 +167,7 @@ def test_which_picture_a_frame_shows():
 
 def test_frames_without_a_picture():
     # It begins at 50 ms, and the second picture is 0.6 s late.
-    sources = frame_sources(np.array([0.05, 0.65]), 0.69)
+    sources = frame_sources(np.array([0.05, 0.65]), 0.68)
     assert sources.tolist() == [-1] * 2 + [0] * 26 + [-1] * 4 + [1] * 2
 
 
