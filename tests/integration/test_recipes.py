@@ -117,8 +117,12 @@ def test_two_ranks(tmp_path, task):
     result = run(
         mini_row(task),
         tmp_path,
-        launcher=("-m", "torch.distributed.run", "--nproc_per_node=2"),
-        environment={"MASTER_PORT": "0"},
+        launcher=(
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node=2",
+        ),
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert failed_checks(mini_row(task), tmp_path) == []
