@@ -1,5 +1,8 @@
 """Corpora on disk to manifests: one module per corpus, one schema for all.
 
+Beside the corpora of songs (`CORPORA`) there is material to mix with them
+(`MATERIAL`): recordings of noise, and noisy copies of songs.
+
 `prepare` is what `singbrain prepare CORPUS DATA_DIR OUT_DIR` calls.
 """
 
@@ -14,22 +17,26 @@ from data_prep import (
     ismir2014,
     mir1k,
     mir_st500,
+    musan,
     musdb18,
     n20emv2,
+    noise,
     tonas,
     vocadito,
 )
+from data_prep.clips import ClipSummary
 from data_prep.manifest import Summary
 from speechbrain_ext.errors import ConfigError
 
 
 class Entry(NamedTuple):
-    """One corpus of the registry.
+    """One corpus, or other material, of the registry.
 
     Arguments
     ---------
     prepare : callable
-        `prepare(data_folder, output_folder, segment_s, ...) -> Summary`.
+        `prepare(data_folder, output_folder, segment_s, ...) -> Summary`; other
+        material is not cut into segments and gives a `ClipSummary`.
     download : callable or None
         `download(data_folder)`; raises an error that says how to get the
         corpus where it is not public. None if there is nothing to get.
@@ -135,26 +142,30 @@ CORPORA: dict[str, Entry] = {
     )
 }
 CORPORA["minisinging"] = Entry(prepare_minisinging, None, "Apache-2.0", "")
+MATERIAL: dict[str, Entry] = {
+    "musan": _entry(musan),
+    "noise": Entry(noise.prepare_noise, None, "that of the songs", ""),
+}
 
 
-def prepare(name: str, data_dir, out_dir, **options) -> Summary:
-    """Prepare a corpus.
+def prepare(name: str, data_dir, out_dir, **options) -> Summary | ClipSummary:
+    """Prepare a corpus or other material.
 
     Arguments
     ---------
     name : str
-        A name of `CORPORA`.
+        A name of `CORPORA` or `MATERIAL`.
     data_dir : str or Path
-        Folder of the corpus.
+        Folder of the corpus; for `noise`, a manifest.
     out_dir : str or Path
-        Folder for the manifests and notes; made if it does not exist.
+        Folder for what is made; made if it does not exist.
     **options
         For the corpus's own function: `segment_s`, `n_jobs`, `overwrite` and
         what else it takes.
 
     Returns
     -------
-    manifest.Summary
+    manifest.Summary or clips.ClipSummary
 
     Raises
     ------
@@ -168,7 +179,8 @@ def prepare(name: str, data_dir, out_dir, **options) -> Summary:
     >>> prepare("mirst", "corpus", "manifests")
     Traceback (most recent call last):
     speechbrain_ext.errors.ConfigError: unknown corpus mirst: use one of \
-mir_st500, n20emv2, tonas, ismir2014, vocadito, mir1k, musdb18, minisinging
+mir_st500, n20emv2, tonas, ismir2014, vocadito, mir1k, musdb18, minisinging, \
+musan, noise
     """
     function = _find(name).prepare
     known = list(signature(function).parameters)[2:]
@@ -211,11 +223,12 @@ def download(name: str, data_dir):
 
 def _find(name: str) -> Entry:
     """Look a corpus up."""
-    if name not in CORPORA:
+    known = CORPORA | MATERIAL
+    if name not in known:
         raise ConfigError(
-            f"unknown corpus {name}: use one of {', '.join(CORPORA)}"
+            f"unknown corpus {name}: use one of {', '.join(known)}"
         )
-    return CORPORA[name]
+    return known[name]
 
 
 def _check_options(name: str, options: dict, known: list[str]) -> None:

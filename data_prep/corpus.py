@@ -550,7 +550,7 @@ def prepare_songs(
     }
     old = _read_marker(output / MARKER)
     if old:
-        reason = _difference(old, marker, output)
+        reason = difference(old, marker) or _lost(old, output)
         if reason is None:
             return _finished(old, output)
         if not overwrite:
@@ -665,25 +665,45 @@ def _read_marker(path: Path) -> dict | None:
         return None
 
 
-def _difference(old: dict, marker: dict, output: Path) -> str | None:
-    """Say why an earlier result is not the wanted one; None if it is."""
-    reason = None
+def difference(old: dict, marker: dict) -> str | None:
+    """Say why an earlier result is not the wanted one.
+
+    Arguments
+    ---------
+    old, marker : dict
+        Done-markers of the earlier result and of the wanted one, with
+        `corpus`, `version`, `options` and `checksum`.
+
+    Returns
+    -------
+    str or None
+        None if it is.
+
+    Example
+    -------
+    >>> old = {"corpus": "a", "version": 1, "options": {"n": 1}, "checksum": ""}
+    >>> difference(old, old | {"options": {"n": 2}})
+    'was prepared with n=1, not 2'
+    """
     if old.get("corpus") != marker["corpus"]:
-        reason = f"holds {old.get('corpus')}, not {marker['corpus']}"
-    elif old.get("version") != marker["version"]:
-        reason = "was prepared by another version"
+        return f"holds {old.get('corpus')}, not {marker['corpus']}"
+    if old.get("version") != marker["version"]:
+        return "was prepared by another version"
     for key, value in marker["options"].items():
-        if reason is None and old.get("options", {}).get(key) != value:
-            was = old.get("options", {}).get(key)
-            reason = f"was prepared with {key}={was}, not {value}"
-    if reason is None and old.get("checksum") != marker["checksum"]:
-        reason = "was prepared before the corpus or its annotation changed"
+        was = old.get("options", {}).get(key)
+        if was != value:
+            return f"was prepared with {key}={was}, not {value}"
+    if old.get("checksum") != marker["checksum"]:
+        return "was prepared before the corpus or its annotation changed"
+    return None
+
+
+def _lost(old: dict, output: Path) -> str | None:
+    """Say which file of an earlier result is gone; None if none is."""
     # A full path stays one when it is joined to a folder.
     names = [*old["files"], *old.get("outside", ())]
     lost = [name for name in names if not (output / name).is_file()]
-    if reason is None and lost:
-        reason = f"has lost {lost[0]}"
-    return reason
+    return f"has lost {lost[0]}" if lost else None
 
 
 def _finished(old: dict, output: Path) -> Summary:
@@ -712,10 +732,7 @@ def _work(
     from tqdm import tqdm
 
     jobs = [(song, staging, cut_overlaps) for song in songs]
-    if n_jobs == 1 or len(jobs) == 1:
-        results = (_check_song(*job) for job in jobs)
-    else:
-        results = _in_parallel(jobs, n_jobs)
+    results = in_parallel(_check_song, jobs, n_jobs)
     # Only where audio is made does it take long.
     hidden = None if any(song.make for song in songs) else True
     bar = tqdm(results, corpus.name, len(jobs), unit="song", disable=hidden)
@@ -760,12 +777,31 @@ def _work(
     return rows, remarks, outside
 
 
-def _in_parallel(jobs, n_jobs):
-    """Check songs in several processes, which end when nobody listens."""
+def in_parallel(function: Callable, jobs: Sequence[tuple], n_jobs: int):
+    """Work in several processes, which end when nobody listens.
+
+    Arguments
+    ---------
+    function : callable
+        Gives errors, rather than raises them, so that the first one in the
+        order of the jobs can be told from the others.
+    jobs : sequence of tuple
+        Its arguments.
+    n_jobs : int
+        Processes, as in joblib; 1: this one.
+
+    Yields
+    ------
+    object
+        What the function gives, in the order of the jobs.
+    """
+    if n_jobs == 1 or len(jobs) == 1:
+        yield from (function(*job) for job in jobs)
+        return
     from joblib import Parallel, delayed
 
     results = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_check_song)(*job) for job in jobs
+        delayed(function)(*job) for job in jobs
     )
     try:
         for result in results:  # noqa: UP028 (it would close them before)

@@ -11,7 +11,9 @@ unpack):
 
     data/<song>/vocals.wav        the voice alone, 16 kHz
     data/<song>/accomp.wav        the backing track (optional)
-    data/<song>/video_50fps.npy   mouth, 50 frames per second (optional)
+    data/<song>/video_50fps.npy   mouth, 50 frames per second (optional):
+                                  uint8 (frames, 96, 96)
+    data/<song>/f0.csv            pitch; MiniSinging alone has it (optional)
     annotations.json: {song: {"split": train|valid|test, "midi": [[on, off,
     pitch]]}}
 
@@ -21,10 +23,14 @@ song's ID names the singer: `1.22.b-12` is sung by `1.22.b`.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from data_prep.corpus import (
     Corpus,
+    Made,
     Song,
     check_folder,
     find_audio,
@@ -36,7 +42,8 @@ from data_prep.corpus import (
 )
 from data_prep.manifest import SPLITS, Summary
 from data_prep.zenodo import fetch_record
-from speechbrain_ext.errors import ManifestError
+from speechbrain_ext.audio import audio_info
+from speechbrain_ext.errors import AudioError, ManifestError
 
 CORPUS = Corpus(
     name="n20emv2",
@@ -46,6 +53,13 @@ CORPUS = Corpus(
     "Transcription from Multimodal Singing, ACM TOMM 20(7), 2024",
     url="https://zenodo.org/records/10814703",
 )
+
+VIDEO_RATE = 50  # pictures per second
+MIN_PICTURE = 88  # pixels: what networks cut out of a picture
+
+# Video and audio may differ in length by this, seconds: what is more than the
+# first is remarked, what is more than the second refused.
+ODD_VIDEO_S, LONGEST_ODD_VIDEO_S = 0.1, 2.0
 
 
 def prepare_n20emv2(
@@ -82,7 +96,10 @@ def prepare_n20emv2(
     ManifestError
         If the annotation or the audio is not found, or a song's annotation
         lacks its split or notes.
-    AudioError, NoteError, OutputError
+    AudioError
+        If a video holds no grey square pictures or is not about as long as
+        its song, or as `corpus.prepare_songs`.
+    NoteError, OutputError
         As `corpus.prepare_songs`.
     """
     folder = check_folder(data_folder, CORPUS)
@@ -164,14 +181,57 @@ def _song(song_id: str, place: Path, annotation, source: Path) -> Song:
     media = {
         "accomp_wav": find_audio(place, "accomp"),
         "video": find_file([place], ["video_50fps.npy"]),
+        "f0": find_file([place], ["f0.csv"]),
     }
+    media = {name: path for name, path in media.items() if path}
+    wav = find_audio(place, "vocals")
+    check = None
+    if "video" in media:
+        check = partial(_check_video, wav, media["video"])
     singer, hyphen, _ = song_id.rpartition("-")
     return Song(
         song_id,
-        find_audio(place, "vocals"),
+        wav,
         annotation["midi"],
         split,
         source,
         singer if hyphen else "",
-        {name: path for name, path in media.items() if path},
+        media,
+        check,
     )
+
+
+def _check_video(wav: Path, video: Path, folder: Path) -> Made:
+    """Check a video by its header; nothing is made."""
+    duration = audio_info(wav).duration
+    try:
+        pictures = np.lib.format.open_memmap(video, "r")
+    except (OSError, ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "is empty"
+        raise AudioError(
+            f"{video}: is no complete array of pictures ({reason}): get it "
+            "again"
+        ) from None
+    shape = "x".join(map(str, pictures.shape))
+    if pictures.dtype.kind not in "ui" or pictures.ndim != 3:
+        raise AudioError(
+            f"{video}: holds {shape} numbers of type {pictures.dtype}: "
+            "expected grey pictures, uint8 (frames, 96, 96)"
+        )
+    count, height, width = pictures.shape
+    if height != width or height < MIN_PICTURE:
+        raise AudioError(
+            f"{video}: its pictures are {height}x{width}: they must be square "
+            f"and at least {MIN_PICTURE}x{MIN_PICTURE}"
+        )
+    if not duration:
+        return Made({}, duration)
+    late = abs(count / VIDEO_RATE - duration)
+    if late > LONGEST_ODD_VIDEO_S:
+        raise AudioError(
+            f"{video}: {count} pictures last {count / VIDEO_RATE:g} s but "
+            f"{wav.name} lasts {duration:g} s: there must be {VIDEO_RATE} "
+            "pictures per second"
+        )
+    odd = "video and audio differ by more than 0.1 s"
+    return Made({}, duration, odd if late > ODD_VIDEO_S else "")

@@ -32,8 +32,9 @@ import numpy as np
 import soundfile
 import soxr
 
+from speechbrain_ext.containers import decode_frames, open_container
 from speechbrain_ext.errors import AudioError, OutputError
-from speechbrain_ext.files import atomic_path
+from speechbrain_ext.files import atomic_path, check_input
 
 SAMPLE_RATE = 16000
 
@@ -981,21 +982,7 @@ def _open(path, track=0):
     """Open a file, or a channel, with the first library that can read it."""
     named = Path(path)
     path, channel = split_channel(named)
-    try:
-        if path.is_dir():
-            raise AudioError(
-                f"{path}: is a folder, not an audio file: name the files in it"
-            )
-        if not path.exists():
-            raise AudioError(f"{named}: no such file: check the path")
-        if not path.is_file():
-            raise AudioError(f"{path}: is not a regular file")
-        with path.open("rb") as stream:
-            head = stream.read(4)
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be read: {error.strerror}") from None
-    if not head:
-        raise AudioError(f"{path}: is empty (0 bytes)")
+    head = check_input(path, AudioError, "audio file", named)
     source = None
     # libsndfile trusts the suffix .mp3 and then complains to the terminal.
     mp3 = path.suffix.lower() in (".mp3", ".mp2", ".mp1")
@@ -1135,42 +1122,24 @@ class _AvSource:
             yield from _gather(_cut(self._decoded(container), begin, end))
 
     def _container(self):
-        import av
-
-        try:
-            return av.open(
-                f"file:{self.path}", options={"protocol_whitelist": "file"}
-            )
-        except (av.FFmpegError, OSError, ValueError):
-            raise AudioError(
-                f"{self.path}: is not an audio or video file, or is damaged"
-            ) from None
+        return open_container(self.path, AudioError)
 
     def _frames(self, container):
-        """Decode; a fault ends the sound only where nothing follows."""
-        import av
+        """Decode the sound track."""
+        done = 0.0
 
-        broken, done = None, 0.0
-        packets = container.demux(container.streams.audio[self.track])
-        while True:
-            try:
-                packet = next(packets, None)
-                frames = packet.decode() if packet is not None else None
-            except (av.FFmpegError, ValueError):
-                broken = done
-                continue
-            if frames is None:
-                break
-            for frame in frames:
-                if broken:
-                    raise AudioError(
-                        f"{self.path}: is damaged at {broken:.3f} s: convert "
-                        "it to WAV with a tool that repairs it"
-                    )
-                done += frame.samples / frame.sample_rate
-                yield frame
-        if broken is not None and not done:
-            raise AudioError(f"{self.path}: its sound cannot be decoded")
+        def damage():
+            if not done:
+                return AudioError(f"{self.path}: its sound cannot be decoded")
+            return AudioError(
+                f"{self.path}: is damaged at {done:.3f} s: convert it to WAV "
+                "with a tool that repairs it"
+            )
+
+        stream = container.streams.audio[self.track]
+        for frame in decode_frames(container, stream, damage):
+            done += frame.samples / frame.sample_rate
+            yield frame
 
     def _decoded(self, container):
         for begin in range(0, self.lead, _BLOCK):

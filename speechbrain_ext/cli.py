@@ -19,6 +19,7 @@ import math
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,8 +32,16 @@ from speechbrain_ext.errors import (
     optional_library,
 )
 
+# A picture that is further out of step belongs to something else.
+MAX_LATE_S = 10.0
+
 # Work on less audio than this is over before a progress bar helps.
 PROGRESS_FROM_S = 10.0
+
+# Commands of two words, beside the corpora of `prepare`.
+_AV_HUBERT_COMMAND = "prepare av_hubert"
+_LIPS_COMMAND = "prepare lips"
+_TWO_WORDS = (_AV_HUBERT_COMMAND, _LIPS_COMMAND)
 
 # What `transcribe` writes unless told otherwise.
 DEFAULT_FORMATS = ("mid", "csv")
@@ -115,8 +124,36 @@ examples:
   singbrain prepare --list
   singbrain prepare mir_st500 corpora/MIR_ST500 manifests/mir_st500 --jobs 4
   singbrain prepare vocadito corpora/vocadito manifests/vocadito --download
+  singbrain prepare musan corpora/musan noise/musan --jobs 4
+      makes clips of babble and natural noise, for the next command
+  singbrain prepare noise manifests/n20emv2/test.csv noisy/n20emv2 \\
+      --set noise_folder=noise/musan --set data_root=corpora/N20EMv2
+      writes noisy copies of the songs of a manifest, and their manifests
+`singbrain prepare av_hubert -h` explains how to convert a lip reader.
+`singbrain prepare lips -h` explains how to cut mouths out of videos.
 """
 
+_AV_HUBERT = """\
+Turns your own copy of an AV-HuBERT checkpoint (github.com/facebookresearch/
+av_hubert) into a model folder: AVHubertEncoder(source="FOLDER"). Nothing that
+the checkpoint names is run. Its weights stay under Meta's licence:
+non-commercial research only.
+
+example:
+  singbrain prepare av_hubert large_vox_iter5.pt -o models/av_hubert
+"""
+
+_LIPS = """\
+Crops are 96 x 96 grey pictures of the mouth, upright and all of one scale, 50
+per second: a NumPy array uint8 (frames, 96, 96). A frame without a face seen
+from the front is all zero and has confidence 0 in CROPS.confidence.csv.
+
+examples:
+  singbrain prepare lips song.mp4 -o song.npy
+      writes song.npy and song.confidence.csv
+  singbrain prepare lips song.mp4 -o song.npy --detector landmarks
+      with MediaPipe's face mesh, if that is installed
+"""
 
 _EXPORT = """\
 examples:
@@ -151,6 +188,9 @@ def main(argv=None) -> int:
         # A file name may hold bytes that the terminal cannot show.
         with contextlib.suppress(AttributeError):
             getattr(sys, name).reconfigure(errors="backslashreplace")
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if " ".join(argv[:2]) in _TWO_WORDS:
+        argv[:2] = [" ".join(argv[:2])]
     try:
         options = _parser().parse_args(argv)
     except SystemExit as done:
@@ -293,6 +333,24 @@ def _parser():
             _PREPARE,
         )
     )
+    _add_av_hubert(
+        command(
+            commands,
+            _AV_HUBERT_COMMAND,
+            _av_hubert,
+            "convert a checkpoint of AV-HuBERT into a model folder",
+            _AV_HUBERT,
+        )
+    )
+    _add_lips(
+        command(
+            commands,
+            _LIPS_COMMAND,
+            _lips,
+            "cut the mouth out of a video, for systems that see",
+            _LIPS,
+        )
+    )
     return parser
 
 
@@ -383,13 +441,34 @@ def _add_transcribe(parser):
         metavar="S",
         help="where the grid of --quantize has a beat, in seconds (default: 0)",
     )
+    group = parser.add_argument_group("lips")
+    add = group.add_argument
+    add(
+        "--modality",
+        choices=("audio", "video", "both"),
+        help="what notes are read from (default: both in a video that shows "
+        "the singer's face, else audio)",
+    )
+    add(
+        "--lips",
+        metavar="CROPS",
+        help="mouth crops of the recording (.npy, from singbrain prepare lips) "
+        "instead of those found in its picture",
+    )
+    add(
+        "--late",
+        type=float,
+        metavar="S",
+        help="how much the picture comes later than the sound, in seconds, "
+        "negative if earlier (default: found out, and mended if it is clear)",
+    )
     group = parser.add_argument_group("model")
     add = group.add_argument
     add(
         "--model",
         metavar="DIR",
         help="model folder, name of a shipped model, or .onnx file (default: "
-        "the shipped transcriber)",
+        "the shipped transcriber, for lips the audio_visual_transcriber)",
     )
     add(
         "--device",
@@ -448,9 +527,89 @@ def _transcribe(options):
     _check_outputs(jobs, options.force)
     _check_edits(jobs[0], options)
     _check_formats(jobs[0], options)
+    _check_lips(jobs, options)
     with _folders(jobs):
+        transcribers = _Transcribers(options)
+        # Faults of the model show before the work.
+        for job in jobs:
+            transcribers.take(job)
+        _work(jobs, _transcribe_one, transcribers, options)
+
+
+def _check_lips(jobs, options):
+    """Refuse options of lips that do not go together, before the work."""
+    given = [
+        name
+        for name, value in (("--lips", options.lips), ("--late", options.late))
+        if value is not None
+    ]
+    if given and options.modality == "audio":
+        raise ConfigError(
+            f"{given[0]} is of no use with --modality audio: leave one out"
+        )
+    if options.lips is not None:
+        from speechbrain_ext.video import count_crops
+
+        if len(jobs) > 1:
+            raise ConfigError(
+                f"--lips names the crops of one recording but there are "
+                f"{len(jobs)}: do them one at a time"
+            )
+        count_crops(options.lips)
+    if options.late is not None and not abs(options.late) <= MAX_LATE_S:
+        raise ConfigError(
+            f"--late is {options.late:g} s: take -{MAX_LATE_S:g} to "
+            f"{MAX_LATE_S:g}"
+        )
+    if options.modality == "video":
+        for name in ("velocity", "f0", "bends"):
+            if getattr(options, name):
+                raise ConfigError(
+                    f"--{name} is read from the sound: leave it out with "
+                    "--modality video"
+                )
+
+
+class _Transcribers:
+    """The models for sound and for lips, each loaded when it is needed."""
+
+    def __init__(self, options):
+        self.options = options
+        self.loaded = {}
+
+    def take(self, job):
+        """The model for a recording and the modality that is tried."""
+        from speechbrain_ext.audio import VIDEO_SUFFIXES
+        from speechbrain_ext.inference.model_folder import find_model
+
+        options = self.options
+        modality = options.modality
+        if modality is None:
+            watch = job.audio.suffix.lower() in VIDEO_SUFFIXES
+            watch = watch or options.lips is not None
+            watch = watch or options.late is not None
+            modality = "both" if watch else "audio"
+        source = options.model
+        if source is None and modality != "audio":
+            source = find_model(kind="audio_visual_transcriber")
+        if source not in self.loaded:
+            self.loaded[source] = self._load(source)
+        transcriber = self.loaded[source]
+        if not transcriber.sees:
+            wanted = options.modality or options.lips or options.late
+            if modality != "audio" and wanted is not None:
+                raise ConfigError(
+                    f"the model '{transcriber.model_name}' knows nothing of "
+                    "lips: use --modality audio, or another --model"
+                )
+            return transcriber, "audio"
+        transcriber.check_modality(modality)
+        return transcriber, modality
+
+    def _load(self, source):
         from speechbrain_ext.inference.transcriber import Transcriber
 
+        options = self.options
         settings = {
             "onset_threshold": options.onset_threshold,
             "silence_threshold": options.silence_threshold,
@@ -460,14 +619,19 @@ def _transcribe(options):
         }
         settings = {k: v for k, v in settings.items() if v is not None}
         transcriber = Transcriber.from_hparams(
-            options.model,
+            source,
             device=options.device,
             overrides={"decoder": settings} if settings else None,
         )
+        if transcriber.sees and settings:
+            settings.pop("pitch", None)
+            transcriber.lip_decoder = replace(
+                transcriber.lip_decoder, **settings
+            )
         for name, wanted in (("--f0", options.f0), ("--bends", options.bends)):
             if wanted:
                 transcriber.require_f0(name)
-        _work(jobs, _transcribe_one, transcriber, options)
+        return transcriber
 
 
 def _work(jobs, work, model, options):
@@ -495,21 +659,63 @@ def _work(jobs, work, model, options):
         raise _Failed
 
 
-def _transcribe_one(job, transcriber, options, bar):
+def _listen_and_look(job, transcriber, modality, options, bar):
+    """Analyse a recording, its picture too, and tell what was found."""
+    from speechbrain_ext.inference.synchrony import lag_message
+    from speechbrain_ext.video import mouth_crops, read_crops
+
+    with tempfile.TemporaryDirectory() as folder:
+        crops = None
+        try:
+            if options.lips is not None:
+                crops = read_crops(options.lips)
+            elif modality != "audio":
+                track = mouth_crops(job.audio, into=f"{folder}/crops.npy")
+                crops = track.crops
+                for note in track.notes:
+                    bar.warn(f"{job.audio.name}: {note}")
+        except SingBrainError as error:
+            if options.modality is not None or options.lips is not None:
+                raise
+            bar.warn(f"{error}; the notes are read from the sound alone")
+            modality = "audio"
+        analysis = transcriber.analyse_media(
+            job.audio,
+            modality,
+            crops,
+            bar.progress,
+            mend=options.late is None,
+            late_s=options.late or 0.0,
+        )
+    if analysis.lag is not None and not options.quiet:
+        mended = ", mended" if analysis.mended_s else ""
+        bar.write(f"{job.audio.name}: {lag_message(analysis.lag)}{mended}")
+    return analysis
+
+
+def _transcribe_one(job, transcribers, options, bar):
     """Transcribe a recording, write its files, and tell about it."""
     from speechbrain_ext.formats import write_notes
     from speechbrain_ext.frames import FRAME_RATE
 
     bar.start(job.audio)
-    posteriors, levels = transcriber.analyse_file(job.audio, bar.progress)
-    notes = transcriber.decoder(posteriors)
+    transcriber, modality = transcribers.take(job)
+    decoder = transcriber.decoder
+    if transcriber.sees:
+        analysis = _listen_and_look(job, transcriber, modality, options, bar)
+        posteriors, levels = analysis
+        decoder = transcriber.decoder_of(analysis.modality)
+    else:
+        posteriors, levels = transcriber.analyse_file(job.audio, bar.progress)
+    notes = decoder(posteriors)
     if options.velocity:
         from speechbrain_ext.inference.levels import with_velocities
 
         notes = with_velocities(notes, levels)
     notes = _edited(notes, options)
     contour = None
-    if options.f0 or options.bends or (job.plot and transcriber.has_f0):
+    drawn = job.plot and transcriber.has_f0 and levels is not None
+    if options.f0 or options.bends or drawn:
         contour = transcriber.f0(posteriors)
     for name, path in job.notes.items():
         more = _writer_options(name, notes, options)
@@ -785,10 +991,14 @@ def _fits(path, suffixes):
 
 def _check_outputs(jobs, force):
     """Refuse to replace anything that exists."""
+    _refuse_existing([path for job in jobs for path in job.outputs], force)
+
+
+def _refuse_existing(paths, force):
+    """Refuse to replace any of some files."""
     existing = [
         path
-        for job in jobs
-        for path in job.outputs
+        for path in paths
         if os.path.isdir(path) or (not force and os.path.lexists(path))
     ]
     if existing:
@@ -1393,17 +1603,21 @@ def _song_table(songs, columns, title, scale):
 def _add_prepare(parser):
     add = parser.add_argument
     add("corpus", nargs="?", metavar="CORPUS", help="name, see --list")
-    add("data_dir", nargs="?", metavar="DATA_DIR", help="the corpus on disk")
+    add(
+        "data_dir",
+        nargs="?",
+        metavar="DATA_DIR",
+        help="the corpus on disk; for noise, a manifest",
+    )
     add(
         "out_dir",
         nargs="?",
         metavar="OUT_DIR",
-        help="folder for manifests and notes (made if missing)",
+        help="folder for manifests and what else is made (made if missing)",
     )
     add(
         "--segment-s",
         type=float,
-        default=5.0,
         metavar="S",
         help="length of a training segment in seconds (default: 5)",
     )
@@ -1433,19 +1647,21 @@ def _add_prepare(parser):
         help="another option of the corpus, as annotator=A2 (vocadito), "
         "medium=mixture (mir_st500), cut_overlaps=false or "
         "layout=tonas (minisinging), protocol=random_song or whole=true "
-        "(mir1k), stems=false or audio_folder=DIR (musdb18); may be "
+        "(mir1k), stems=false or audio_folder=DIR (musdb18), n_train=8000 "
+        "(musan), kinds=[white, babble] or level=mean_abs (noise); may be "
         "repeated",
     )
-    add("--list", action="store_true", help="list the corpora known")
+    add("--list", action="store_true", help="list the corpora and noises known")
 
 
 def _prepare(options):
     import data_prep
 
     if options.list:
-        width = max(len(name) for name in data_prep.CORPORA)
-        for name, entry in data_prep.CORPORA.items():
-            print(f"{name:{width}}  {entry.license}  {entry.url}")
+        known = data_prep.CORPORA | data_prep.MATERIAL
+        width = max(map(len, known))
+        for name, entry in known.items():
+            print(f"{name:{width}}  {entry.license}  {entry.url}".rstrip())
         return
     if options.out_dir is None:
         raise ConfigError(
@@ -1455,14 +1671,16 @@ def _prepare(options):
     _check_jobs(options)
     if options.download:
         data_prep.download(options.corpus, options.data_dir)
+    settings = _settings(options.settings)
+    if options.segment_s is not None:
+        settings["segment_s"] = options.segment_s
     summary = data_prep.prepare(
         options.corpus,
         options.data_dir,
         options.out_dir,
-        segment_s=options.segment_s,
         n_jobs=options.jobs,
         overwrite=options.force,
-        **_settings(options.settings),
+        **settings,
     )
     print(summary.table())
 
@@ -1487,3 +1705,85 @@ def _settings(pairs):
                 f"--set {pair}: the value is not YAML: put it in quotes"
             ) from None
     return settings
+
+
+# --- prepare av_hubert -----------------------------------------------------
+
+
+def _add_av_hubert(parser):
+    add = parser.add_argument
+    add("checkpoint", metavar="CHECKPOINT", help="file of fairseq (.pt)")
+    add(
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        required=True,
+        help="model folder to make",
+    )
+    add("--force", action="store_true", help="replace a model in FOLDER")
+
+
+def _av_hubert(options):
+    from speechbrain_ext.encoders.av_hubert import (
+        LICENSE_NOTE,
+        convert_av_hubert,
+    )
+
+    convert_av_hubert(options.checkpoint, options.output, options.force)
+    print(LICENSE_NOTE)
+    print(f"{options.output}: for AVHubertEncoder(source=...)")
+
+
+# --- prepare lips ----------------------------------------------------------
+
+
+def _add_lips(parser):
+    add = parser.add_argument
+    add("video", metavar="VIDEO", help="video file with a face")
+    add(
+        "-o",
+        "--output",
+        metavar="CROPS",
+        required=True,
+        help="file to write, ending in .npy; the confidence of each frame "
+        "goes beside it, into CROPS.confidence.csv",
+    )
+    add(
+        "--detector",
+        choices=("auto", "haar", "landmarks"),
+        default="auto",
+        help="how faces are found: haar, by OpenCV's cascades; landmarks, by "
+        "MediaPipe; auto, by landmarks where MediaPipe is installed (default: "
+        "auto)",
+    )
+    add("--force", action="store_true", help="replace existing files")
+
+
+def _lips(options):
+    from speechbrain_ext.video import confidence_path, write_mouth_crops
+
+    crops = Path(options.output)
+    _refuse_existing([crops, confidence_path(crops)], options.force)
+    with _clock() as progress:
+        track = write_mouth_crops(
+            options.video, crops, options.detector, options.force, progress
+        )
+    present = track.confidence > 0
+    line = (
+        f"{crops}: {len(present)} frames ({track.duration:.2f} s), "
+        f"{present.mean():.1%} with a face, mean confidence "
+        f"{track.confidence.mean():.2f}, detector {track.detector}"
+    )
+    print("; ".join([line, *track.notes]))
+
+
+@contextlib.contextmanager
+def _clock():
+    """Show on a terminal how many seconds are done."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(unit="s", leave=False, file=sys.stderr) as bar:
+        yield lambda seconds: bar.update(round(seconds - bar.n, 1))

@@ -10,6 +10,7 @@ import zlib
 from functools import lru_cache
 from inspect import signature
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,12 +21,23 @@ from speechbrain_ext.errors import ConfigError, ManifestError
 from speechbrain_ext.f0 import read_f0
 from speechbrain_ext.formats import read_notes
 from speechbrain_ext.mixing.effects import (
+    find_level,
     imperfect_separation,
     mix_at,
     sounding_level,
     tilt,
 )
-from speechbrain_ext.mixing.noise import TYPES, add_noise, make_noise
+from speechbrain_ext.mixing.noise import (
+    RECORDED,
+    fitted,
+    is_prepared,
+    make_noise,
+    noisy_slice,
+    recordings,
+)
+
+# Recipes take it from here, beside the data sets that read its rows.
+from speechbrain_ext.mixing.noise import noisy as noisy
 from speechbrain_ext.notes import NoteSequence
 
 SAMPLE_RATE = 16000
@@ -46,6 +58,28 @@ OUTPUT_KEYS = [
 
 # What `Augment` can add.
 NOISE_KINDS = ("coloured", "natural", "babble")
+
+
+class Slice(NamedTuple):
+    """What part of a song an item is.
+
+    Arguments
+    ---------
+    start_s : float
+        Where it starts in the song.
+    speed : float
+        Seconds of the song per second of the item.
+    frames : int
+        Length on the grid of 50 per second.
+    silent : bool
+        Whether its voice is muted.
+    """
+
+    start_s: float
+    speed: float
+    frames: int
+    silent: bool
+
 
 cached_notes = lru_cache(maxsize=4096)(read_notes)
 cached_f0 = lru_cache(maxsize=4096)(read_f0)
@@ -74,6 +108,13 @@ class Augment:
         How often which: `coloured`, white to brown; `natural`, synthesised
         (`mixing.noise.make_noise`); `babble`, 3 to 15 other voices of the data
         at once. Default: coloured only.
+    noise_folder : str or Path, optional
+        Result of `singbrain prepare musan`: natural noise and babble are then
+        its clips, those of its training split alone.
+    level : str
+        What levels of noise and accompaniment mean, see
+        `mixing.effects.find_level`. Default: "sounding", so that pauses of the
+        voice do not count.
     accompaniment_share : float
         Share of items that get an accompaniment, from the same song or from
         another one. Default: 0.
@@ -111,7 +152,10 @@ class Augment:
         silent_share=0.0,
         tilt_share=0.0,
         noise_kinds=None,
+        noise_folder=None,
+        level="sounding",
     ):
+        find_level(level)
         kinds = dict(noise_kinds or {"coloured": 1.0})
         total = sum(kinds.values())
         if not set(kinds) <= set(NOISE_KINDS) or not total > 0:
@@ -120,6 +164,16 @@ class Augment:
                 f"{', '.join(NOISE_KINDS)}"
             )
         self.noise_kinds = {k: v / total for k, v in kinds.items()}
+        if noise_folder is not None:
+            if not is_prepared(noise_folder):
+                raise ConfigError(
+                    f"noise_folder {noise_folder} has no splits: make it with "
+                    "`singbrain prepare musan`"
+                )
+            for kind in set(kinds) & set(RECORDED):
+                recordings(noise_folder, kind, "train")
+        self.noise_folder = noise_folder
+        self.level = level
         self.jitter_s = jitter_s
         self.gain_db = gain_db
         self.transpose = transpose
@@ -173,6 +227,7 @@ class Augment:
         plan["noise_kind"] = kinds[int(rng.choice(len(kinds), p=chances))]
         # Which voice, where in it and how loud, as shares.
         plan["babble"] = rng.uniform(size=(int(rng.integers(3, 16)), 3))
+        plan["noise_folder"], plan["level"] = self.noise_folder, self.level
         return plan
 
     @staticmethod
@@ -190,7 +245,8 @@ class Augment:
         -------
         np.ndarray (samples,)
         """
-        mixture = mix_at(voice, accompaniment, plan["accompaniment_db"])
+        ratio, level = plan["accompaniment_db"], plan.get("level", "sounding")
+        mixture = mix_at(voice, accompaniment, ratio, level)
         if not plan["separated"]:
             return mixture
         rng = np.random.default_rng(plan["noise_seed"])
@@ -208,7 +264,8 @@ class Augment:
         level : float, optional
             Level that the noise is measured against. Default: that of `wav`.
         babble : callable, optional
-            Gives other voices, (samples,); needed for that kind of noise.
+            Gives other voices, (samples,); needed for that kind of noise where
+            there is no folder of recordings.
 
         Returns
         -------
@@ -217,13 +274,17 @@ class Augment:
         level = np.sqrt(np.mean(np.square(wav))) if level is None else level
         if plan["noise_db"] is not None and level > 0:
             kind, seed = plan["noise_kind"], plan["noise_seed"]
+            folder = plan.get("noise_folder")
+            definition = plan.get("level", "sounding")
             if kind == "coloured":
                 noise = coloured_noise(len(wav), plan["noise_slope"], seed)
-            elif kind == "natural":
-                noise = make_noise(kind, len(wav), seed)
+            elif kind == "natural" or folder is not None:
+                noise = make_noise(kind, len(wav), seed, folder, "train")
             else:
                 noise = babble()
-                noise = noise / (sounding_level(noise) or 1.0)
+            # What is synthesised has unit level while it sounds, nearly.
+            if kind == "babble" or definition != "sounding":
+                noise = noise / (find_level(definition)(noise) or 1.0)
             wav = wav + noise * level * 10 ** (-plan["noise_db"] / 20)
         if plan.get("tilt"):
             wav = tilt(wav, plan["tilt"])
@@ -336,61 +397,6 @@ def corpora_rows(hparams, corpora, preparation=None):
     }
 
 
-def noisy(rows, kind, ratio_db, folder=None):
-    """Rows that stand for the voice with noise or with its accompaniment.
-
-    Arguments
-    ---------
-    rows : list of dict
-        With `wav`, and `accomp_wav` for accompaniment.
-    kind : str
-        "accompaniment", or a kind of `mixing.noise.make_noise`, whose noise is
-        drawn from the song ID and is the same at all levels.
-    ratio_db : float
-        Level of the voice above it, over the whole song while both sound
-        (`mixing.noise.add_noise`).
-    folder : str or Path, optional
-        Recordings, see `make_noise`.
-
-    Returns
-    -------
-    list of dict
-        For `transcription_dataset` without augmentation; their IDs and song
-        IDs end in `@<kind><ratio_db>dB`.
-
-    Raises
-    ------
-    ConfigError
-        If the kind is unknown.
-    ManifestError
-        If a row has no accompaniment.
-    """
-    if kind not in TYPES:
-        raise ConfigError(
-            f"noise {kind!r} is unknown: use one of {', '.join(TYPES)}"
-        )
-    for row in rows:
-        if kind == "accompaniment" and not row.get("accomp_wav"):
-            raise ManifestError(
-                f"segment {row['ID']} has no accomp_wav to be mixed with"
-            )
-    mark = f"@{kind}{ratio_db:+g}dB"
-    return [
-        {
-            **row,
-            "ID": row["ID"] + mark,
-            "song_id": row["song_id"] + mark,
-            "noise": {
-                "kind": kind,
-                "ratio_db": float(ratio_db),
-                "seed": zlib.crc32(row["song_id"].encode("utf-8")),
-                "folder": None if folder is None else str(folder),
-            },
-        }
-        for row in rows
-    ]
-
-
 def repeated(rows, times):
     """Rows of a small corpus several times, each drawn on its own.
 
@@ -417,34 +423,26 @@ def repeated(rows, times):
     return copies
 
 
-@lru_cache(maxsize=4)
-def _song_noise(kind, samples, seed, folder):
-    return make_noise(kind, samples, seed, folder)
+def read_slice(row, start_s, stop_s):
+    """Read a part of a song, with the noise that its row asks for.
 
+    Arguments
+    ---------
+    row : dict
+        Of a manifest or from `noisy`, with `song_end`, the song's length in
+        seconds.
+    start_s, stop_s : float
+        Seconds from the start of the song.
 
-@lru_cache(maxsize=4096)
-def _song_level(path):
-    return sounding_level(read_audio(path, sample_rate=SAMPLE_RATE))
-
-
-def _with_noise(sig, row, left, right):
-    """Mix a slice with its part of the whole song's noise."""
-    noise = row["noise"]
-    if noise["kind"] == "accompaniment":
-        level = _song_level(row["accomp_wav"])
-        other = read_audio(row["accomp_wav"], left, right, SAMPLE_RATE)
-        other = _fitted(other, len(sig))
-    else:
-        samples = int(np.ceil(row["song_end"] * SAMPLE_RATE)) + 1
-        whole = _song_noise(
-            noise["kind"], samples, noise["seed"], noise["folder"]
-        )
-        level = sounding_level(whole)
-        start = round(left * SAMPLE_RATE)
-        other = _fitted(whole[start:], len(sig))
-    return add_noise(
-        sig, other, noise["ratio_db"], levels=(_song_level(row["wav"]), level)
-    )
+    Returns
+    -------
+    np.ndarray (samples,) float32
+        At 16 kHz.
+    """
+    sig = read_audio(row["wav"], start_s, stop_s, SAMPLE_RATE)
+    if row.get("noise"):
+        sig = noisy_slice(sig, row, start_s, stop_s)
+    return sig
 
 
 def transcription_dataset(
@@ -529,17 +527,14 @@ def transcription_dataset(
             start = where * max(0.0, end - length_s)
             voice = read_audio(place, start, start + length_s, SAMPLE_RATE)
             gain = 10 ** ((12 * loud - 6) / 20) / (sounding_level(voice) or 1.0)
-            total += gain * _fitted(voice, len(total))
+            total += gain * fitted(voice, len(total))
         return total
 
     def evaluation_slice(row):
         first, last = frames.segment_frames(row["start"], row["stop"])
         left = max(0, first - context) * frames.FRAME_S
         right = min(row["song_end"], last * frames.FRAME_S + context_s)
-        sig = read_audio(row["wav"], left, right, SAMPLE_RATE)
-        if row["noise"]:
-            sig = _with_noise(sig, row, left, right)
-        return sig, left, first - frames.n_frames(left)
+        return read_slice(row, left, right), left, first - frames.n_frames(left)
 
     def training_slice(row, plan):
         length_s = row["stop"] - row["start"]
@@ -550,7 +545,7 @@ def transcription_dataset(
         sig = read_audio(row["wav"], left, left + length, SAMPLE_RATE)
         if plan["silent"]:
             sig = np.zeros_like(sig)
-        level = sounding_level(sig) or 0.1
+        level = find_level(augment.level)(sig) or 0.1
         if plan["accompaniment_db"] is not None:
             place, start = row["accomp_wav"], left
             if accompaniments and (plan["foreign"] or not place):
@@ -559,10 +554,10 @@ def transcription_dataset(
                 start = where * max(0.0, end - length)
             if place:
                 other = read_audio(place, start, start + length, SAMPLE_RATE)
-                other = _fitted(other, len(sig))
+                other = fitted(other, len(sig))
                 sig = Augment.accompany(sig, other, plan)
         sig = resample(sig, rate, SAMPLE_RATE)
-        sig = _fitted(sig, round(length_s * SAMPLE_RATE))
+        sig = fitted(sig, round(length_s * SAMPLE_RATE))
         sig = augment.apply(sig, plan, level, lambda: babble(plan, length_s))
         return sig, left, rate / SAMPLE_RATE
 
@@ -570,7 +565,15 @@ def transcription_dataset(
     keys += ["start", "stop", "song_end"]
 
     @takes(*keys)
-    @provides("sig", "onset", "silence", "pitch", "f0_target", "valid_frames")
+    @provides(
+        "slice",
+        "sig",
+        "onset",
+        "silence",
+        "pitch",
+        "f0_target",
+        "valid_frames",
+    )
     def slice_and_label(*values):
         row = dict(zip(keys, values, strict=True))
         first, speed, semitones, silent = 0, 1.0, 0, False
@@ -586,6 +589,7 @@ def transcription_dataset(
             sig, left, speed = training_slice(row, plan)
         count = frames.n_frames(len(sig) / SAMPLE_RATE)
         length = frames.n_frames(row["stop"]) - frames.n_frames(row["start"])
+        yield Slice(left, speed, count, silent)
         yield torch.from_numpy(np.ascontiguousarray(sig, dtype=np.float32))
         f0 = np.full(count, np.nan)
         if row["f0"]:
@@ -612,8 +616,3 @@ def transcription_dataset(
         dynamic_items=[slice_and_label],
         output_keys=OUTPUT_KEYS,
     )
-
-
-def _fitted(wav, length):
-    """Cut a signal, or fill it up with zeros."""
-    return np.pad(wav[:length], (0, max(0, length - len(wav))))

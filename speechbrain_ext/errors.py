@@ -17,6 +17,10 @@ class AudioError(SingBrainError):
     """An audio or video file is missing, unreadable, empty or not finite."""
 
 
+class VideoError(SingBrainError):
+    """A video or a file of mouth crops is unreadable, or shows no face."""
+
+
 class NoteError(SingBrainError):
     """A note or an annotation breaks the contract of `NoteSequence`."""
 

@@ -22,6 +22,59 @@ from speechbrain_ext.errors import OutputError
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
+def check_input(path, error, what="file", name=None) -> bytes:
+    """Check that a file can be read and holds something.
+
+    Arguments
+    ---------
+    path : str or Path
+    error : type
+        Exception to raise.
+    what : str
+        What the file should be, for the message. Default: "file".
+    name : str or Path, optional
+        What the message calls a missing file. Default: the path.
+
+    Returns
+    -------
+    bytes
+        The first four, or fewer.
+
+    Raises
+    ------
+    error
+        If it is missing, a folder, a device, empty or may not be read.
+
+    Example
+    -------
+    >>> check_input(getfixture("tmp_path"), ValueError, "audio file")
+    Traceback (most recent call last):
+    ValueError: ...: is a folder, not an audio file: name the files in it
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            article = "an" if what[0] in "aeiou" else "a"
+            raise error(
+                f"{path}: is a folder, not {article} {what}: name the files "
+                "in it"
+            )
+        if not path.exists():
+            raise error(f"{name or path}: no such file: check the path")
+        if not path.is_file():
+            raise error(f"{path}: is not a regular file")
+        with path.open("rb") as stream:
+            head = stream.read(4)
+    except (OSError, ValueError) as fault:
+        if isinstance(fault, error):
+            raise
+        reason = getattr(fault, "strerror", None) or fault
+        raise error(f"{path}: cannot be read: {reason}") from None
+    if not head:
+        raise error(f"{path}: is empty (0 bytes)")
+    return head
+
+
 @contextmanager
 def atomic_path(path, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary file that becomes `path` if the block succeeds.

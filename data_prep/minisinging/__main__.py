@@ -26,7 +26,9 @@ def _parser():
             if key in ("folder", "progress"):
                 continue
             flag = "--" + key.replace("_", "-")
-            if default == ():
+            if default is False:
+                sub.add_argument(flag, action="store_true", help="default: no")
+            elif default == ():
                 sub.add_argument(
                     flag,
                     nargs="*",

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.minisinging.clip import F0_HOP_S, render_clip, render_song
+from data_prep.minisinging.face import draw_face, render_mouth
 from data_prep.minisinging.room import place
 from data_prep.minisinging.singer import draw_singer
 from data_prep.minisinging.training import separate_badly
@@ -37,7 +38,11 @@ VERSION = 4
 
 _SPLITS = {"train": 0, "valid": 1, "test": 2}
 _SINGER, _LENGTH, _SEPARATION = 15485863, 32452843, 49979687
-_MANNER, _PLACE = 67867967, 86028121
+_MANNER, _PLACE, _FACE = 67867967, 86028121, 104395301
+
+# Options that a layout did not have at first, with the value that stands for
+# what was written then.
+_LATER = {"n20emv2": {"video": False, "f0": False}}
 
 # Parts of a song in MUSDB18's terms; all that is not named is "other".
 _MUSDB18_STEMS = {
@@ -235,6 +240,8 @@ def as_n20emv2(
     song_s=(30.0, 60.0),
     songs_per_singer=2,
     seed=0,
+    video=False,
+    f0=False,
     sample_rate=16000,
     n_jobs=1,
     progress=True,
@@ -244,6 +251,8 @@ def as_n20emv2(
     ::
 
         data/<singer>-<song>/vocals.wav  accomp.wav
+        data/<singer>-<song>/video_50fps.npy   the mouth: uint8 (frames, 96, 96)
+        data/<singer>-<song>/f0.csv            time_s, f0_hz: 10 ms
         annotations.json   {song: {"split": ..., "midi": [[on, off, pitch]]}}
 
     Singers are called `1.1.a`, `2.1.a`, ...; no singer is in two splits.
@@ -258,8 +267,13 @@ def as_n20emv2(
         Length of the songs in seconds, more than 20; default: 30 to 60.
     songs_per_singer : int, optional
         Default: 2.
+    video : bool, optional
+        Whether the singers are filmed (`face.render_mouth`). Default: False.
+    f0 : bool, optional
+        Whether the pitch is written, which the real corpus does not have.
+        Default: False.
     seed, sample_rate, n_jobs, progress
-        As in `as_mir_st500`.
+        As in `as_mir_st500`. The sounds do not depend on `video` and `f0`.
 
     Returns
     -------
@@ -281,6 +295,8 @@ def as_n20emv2(
         song_s=song_s,
         songs_per_singer=songs_per_singer,
         seed=seed,
+        video=video,
+        f0=f0,
         sample_rate=sample_rate,
     )
     songs = []
@@ -693,8 +709,7 @@ def _minisinging_song(target, song, options):
         place / "accompaniment.wav", clip.accompaniment, clip.sample_rate
     )
     write_notes(clip.notes, place / "notes.csv")
-    times = (np.arange(len(clip.f0)) + 0.5) * F0_HOP_S
-    write_f0(F0Contour(times, clip.f0), place / "f0.csv")
+    write_f0(_contour(clip), place / "f0.csv")
     for name in ("words", "phones"):
         lines = [
             f"{start:.4f},{stop:.4f},{text}\n"
@@ -717,6 +732,14 @@ def _n20emv2_song(target, song, options):
     )
     band = np.clip(clip.accompaniment - noise, -1, 1)
     write_audio(place / "accomp.wav", band, clip.sample_rate)
+    if options["video"]:
+        seed = [*_singer_seed(song, options), _FACE]
+        face = draw_face(
+            np.random.default_rng(seed), clip.singer.gender, clip.singer.style
+        )
+        np.save(place / "video_50fps.npy", render_mouth(clip, face=face))
+    if options["f0"]:
+        write_f0(_contour(clip), place / "f0.csv")
     return clip.notes
 
 
@@ -778,8 +801,7 @@ def _mir1k_song(target, song, options):
         (target / name).mkdir(exist_ok=True)
     rate, name = clip.sample_rate, song["song"]
     write_audio(target / "UndividedWavfile" / f"{name}.wav", sides, rate)
-    times = (np.arange(len(clip.f0)) + 0.5) * F0_HOP_S
-    contour, step = F0Contour(times, clip.f0), round(MIR1K_STEP_S * rate)
+    contour, step = _contour(clip), round(MIR1K_STEP_S * rate)
     starts = [0, *_rests(clip, 8.0, step), len(sides)]
     for k, (a, b) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
         part = f"{name}_{k + 1:02d}"
@@ -863,10 +885,20 @@ def _song_seed(song, options):
     return [options["seed"], _SPLITS[song["split"]], song["number"]]
 
 
+def _singer_seed(song, options):
+    return [*_song_seed(song, options)[:2], song.get("singer", song["number"])]
+
+
+def _contour(clip):
+    """The voice's pitch, every 10 ms."""
+    times = (np.arange(len(clip.f0)) + 0.5) * clip.f0_hop_s
+    return F0Contour(times, clip.f0)
+
+
 def _render(song, options, voice_type=None, style=None, **extra):
     """Render one song of a corpus with its singer."""
     seed = _song_seed(song, options)
-    singer_seed = [*seed[:2], song.get("singer", song["number"])]
+    singer_seed = _singer_seed(song, options)
     name = "-".join(str(s) for s in singer_seed)
     singer = draw_singer(
         np.random.default_rng([*singer_seed, _SINGER]),
@@ -902,6 +934,8 @@ def _options(layout, least_s, **options):
             )
         elif name == "songs_per_singer" and value < 1:
             raise ConfigError(f"{name} is {value}: take at least 1")
+        elif name in _LATER.get(layout, ()) and not isinstance(value, bool):
+            raise ConfigError(f"{name} is {value!r}: use true or false")
     _check_length(options["song_s"], least_s)
     return {"layout": layout, **options}
 
@@ -972,6 +1006,7 @@ def _is_done(folder, marker):
         found = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
+    found = _LATER.get(marker["layout"], {}) | found
     if found != marker:
         names = sorted(
             key

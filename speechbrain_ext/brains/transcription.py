@@ -134,8 +134,8 @@ class DecoderState:
         self.decoder = NoteDecoder(**json.loads(Path(path).read_text()))
 
 
-def tune_decoder(decoder, songs, grid, progress=None):
-    """Decoder settings with the best mean COnPOff F1 on held-out songs.
+def tune_decoder(decoder, songs, grid, metrics=("COnPOff",)):
+    """Decoder settings with the best mean F1 on held-out songs.
 
     Arguments
     ---------
@@ -146,6 +146,9 @@ def tune_decoder(decoder, songs, grid, progress=None):
     grid : dict of str to list
         Candidate values of `NoteDecoder` settings; all combinations are
         tried.
+    metrics : sequence of str
+        Names of `metrics.notes.evaluate_notes` whose F1 counts, equally.
+        Default: COnPOff.
 
     Returns
     -------
@@ -167,12 +170,11 @@ def tune_decoder(decoder, songs, grid, progress=None):
         candidate = NoteDecoder(
             **{**decoder.settings(), **dict(zip(grid, values, strict=True))}
         )
-        score = np.mean(
-            [
-                evaluate_notes(reference, candidate(posteriors))["COnPOff"].f1
-                for posteriors, reference in songs
-            ]
-        )
+        found = [
+            evaluate_notes(reference, candidate(posteriors))
+            for posteriors, reference in songs
+        ]
+        score = np.mean([scores[m].f1 for scores in found for m in metrics])
         if score > best_score:
             best, best_score = candidate, score
     return best
@@ -241,6 +243,55 @@ class TranscriptionBrain(RecipeBrain):
     (linear probing then fine-tuning, Kumar et al., ICLR 2022).
     """
 
+    # ---- beginning -------------------------------------------------------
+
+    @classmethod
+    def load_start(cls, hparams):
+        """Load the weights that training starts from, if any are named.
+
+        Arguments
+        ---------
+        hparams : dict
+            Of the recipe: `start_from`, a model folder or None.
+        """
+        if hparams["start_from"]:
+            from speechbrain_ext.inference.model_folder import (
+                find_model,
+                load_weights,
+            )
+
+            load_weights(
+                find_model(hparams["start_from"]),
+                {key: hparams[key] for key in ("encoder", "head")},
+            )
+
+    def dataset(self, rows, training=False):
+        """Data set of a manifest's rows.
+
+        Arguments
+        ---------
+        rows : list of dict
+        training : bool
+            Whether items are augmented, if the recipe has an `augment`.
+            Otherwise (default) they are the segments themselves with
+            the context that the encoder needs around them.
+
+        Returns
+        -------
+        DynamicItemDataset
+        """
+        context = self.hparams.context_s
+        if context is None:
+            context = unwrap(self.modules.encoder).context_s
+        return transcription_dataset(
+            rows,
+            seed=self.hparams.seed,
+            epoch_counter=self.hparams.epoch_counter,
+            augment=self.hparams.augment if training else None,
+            context_s=0.0 if training else context,
+            onset_width=self.hparams.onset_width,
+        )
+
     # ---- one batch ------------------------------------------------------
 
     def probing(self, stage, epoch=None) -> bool:
@@ -278,10 +329,25 @@ class TranscriptionBrain(RecipeBrain):
         lengths = None if bool((lengths == 1).all()) else lengths
         if self.probing(stage):
             with torch.no_grad():
-                feats = self.modules.encoder(wavs, lengths)
+                feats = self.encode(batch, lengths)
         else:
-            feats = self.modules.encoder(wavs, lengths)
+            feats = self.encode(batch, lengths)
         return self.modules.head(feats)
+
+    def encode(self, batch, lengths):
+        """Features of a batch.
+
+        Arguments
+        ---------
+        batch : PaddedBatch
+        lengths : torch.Tensor (batch,) or None
+            Valid share of each item; None if all are valid.
+
+        Returns
+        -------
+        torch.Tensor (batch, frames, channels)
+        """
+        return self.modules.encoder(batch.sig.data, lengths)
 
     def compute_objectives(self, logits, batch, stage):
         """Loss of a batch; in evaluation also keeps the posteriors.
@@ -311,7 +377,8 @@ class TranscriptionBrain(RecipeBrain):
         if hasattr(head, "contour"):
             f0 = batch.f0_target.data[:, :count]
             terms.update(contour_losses(head, logits, f0, mask))
-        unknown = set(self.hparams.loss_weights) - set(terms)
+        weights = self.hparams.loss_weights or {}
+        unknown = set(weights) - set(terms)
         if unknown:
             raise ConfigError(
                 f"loss_weights names {min(unknown)}: use {', '.join(terms)}"
@@ -330,28 +397,34 @@ class TranscriptionBrain(RecipeBrain):
                 )
                 self.references[batch.song_id[k]] = batch.notes[k], batch.f0[k]
         return sum(
-            self.hparams.loss_weights.get(name, 1.0) * value
-            for name, value in terms.items()
+            weights.get(name, 1.0) * value for name, value in terms.items()
         )
 
     # ---- optimisation ---------------------------------------------------
 
+    def parts(self) -> dict:
+        """Parameters by the part of the model that they belong to.
+
+        Returns
+        -------
+        dict of str to iterable of torch.nn.Parameter
+            The YAML has a `<part>_optimizer` and a `<part>_annealing` for
+            each.
+        """
+        return {
+            "head": self.modules.head.parameters(),
+            "encoder": self.modules.encoder.parameters(),
+        }
+
     def init_optimizers(self):
-        """One optimiser for the head and one for the encoder, if it learns."""
-        with config_errors("head_optimizer"):
-            self.optimizers_dict = {
-                "head": self.hparams.head_optimizer(
-                    self.modules.head.parameters()
-                )
-            }
-        trainable = [
-            p for p in self.modules.encoder.parameters() if p.requires_grad
-        ]
-        if self.hparams.encoder_optimizer is not None and trainable:
-            with config_errors("encoder_optimizer"):
-                self.optimizers_dict["encoder"] = (
-                    self.hparams.encoder_optimizer(trainable)
-                )
+        """One optimiser for each part that learns."""
+        self.optimizers_dict = {}
+        for name, parameters in self.parts().items():
+            factory = getattr(self.hparams, f"{name}_optimizer")
+            trainable = [p for p in parameters if p.requires_grad]
+            if factory is not None and trainable:
+                with config_errors(f"{name}_optimizer"):
+                    self.optimizers_dict[name] = factory(trainable)
         self.remember_rates()
         if self.checkpointer is not None:
             for name, optimizer in self.optimizers_dict.items():
@@ -421,24 +494,10 @@ class TranscriptionBrain(RecipeBrain):
             return
         songs = dict(self.collector.songs(not self.debug))
         notes, contours = self._known(songs)
-        state = self.hparams.decoder_state
-        if stage == sb.Stage.VALID and self.hparams.decoder_grid:
-            state.decoder = tune_decoder(
-                state.decoder,
-                [(songs[k], melody) for k, melody in notes.items()],
-                self.hparams.decoder_grid,
-            )
-        if stage == sb.Stage.VALID and self.hparams.voicing_grid:
-            state.decoder = tune_voicing(
-                state.decoder,
-                [
-                    (songs[k], contour.at(frame_centres(len(songs[k]))))
-                    for k, contour in contours.items()
-                ],
-                self.hparams.voicing_grid,
-            )
+        if stage == sb.Stage.VALID:
+            self.tune(songs, notes, contours)
         self.estimates = {
-            song_id: state.decoder(posteriors)
+            song_id: self.decoder(song_id)(posteriors)
             for song_id, posteriors in songs.items()
         }
         self.stats, self.melody_stats = NoteStats(), MelodyStats()
@@ -447,7 +506,7 @@ class TranscriptionBrain(RecipeBrain):
         if stage == sb.Stage.TEST:
             self.heard = {
                 song_id: F0Contour.from_posteriors(
-                    posteriors, state.decoder.voicing_threshold
+                    posteriors, self.decoder(song_id).voicing_threshold
                 )
                 for song_id, posteriors in songs.items()
             }
@@ -457,10 +516,78 @@ class TranscriptionBrain(RecipeBrain):
                         song_id, contour, self.heard[song_id]
                     )
             return
+        self._end_epoch(epoch, {**logs, **self.valid_logs()})
+
+    def decoders(self) -> dict:
+        """The tuned decoders, by their key in a model folder.
+
+        Returns
+        -------
+        dict of str to NoteDecoder
+        """
+        return {"decoder": self.hparams.decoder_state.decoder}
+
+    def decoder(self, song_id):
+        """The decoder of a song.
+
+        Arguments
+        ---------
+        song_id : str
+
+        Returns
+        -------
+        NoteDecoder
+        """
+        return self.hparams.decoder_state.decoder
+
+    def tune(self, songs, notes, contours):
+        """Choose the decoder's settings on validation songs.
+
+        Arguments
+        ---------
+        songs : dict of str to FramePosteriors
+            By song ID.
+        notes : dict of str to NoteSequence
+            Of the songs whose notes are known.
+        contours : dict of str to F0Contour
+            Of the songs whose contour is known.
+        """
+        state = self.hparams.decoder_state
+        if self.hparams.decoder_grid:
+            state.decoder = tune_decoder(
+                state.decoder,
+                [(songs[k], melody) for k, melody in notes.items()],
+                self.hparams.decoder_grid,
+            )
+        if self.hparams.voicing_grid:
+            state.decoder = tune_voicing(
+                state.decoder,
+                [
+                    (songs[k], contour.at(frame_centres(len(songs[k]))))
+                    for k, contour in contours.items()
+                ],
+                self.hparams.voicing_grid,
+            )
+
+    def valid_logs(self) -> dict:
+        """Scores of the validation songs for the training log.
+
+        Returns
+        -------
+        dict of str to float
+        """
         summary = self.stats.summarize()
-        for metric in ("COnPOff", "COnP", "COn", "COff"):
-            logs[metric] = summary[f"{metric}_f1"]
-        self._end_epoch(epoch, logs)
+        return {name: summary[key] for name, key in NOTE_COLUMNS.items()}
+
+    def quality(self) -> float:
+        """What the best checkpoint is chosen by; more is better.
+
+        Returns
+        -------
+        float
+            Mean COnPOff F1 of the validation songs.
+        """
+        return self.stats.summarize()["COnPOff_f1"]
 
     def _known(self, songs):
         """Notes and contours of the songs, by ID, where there are any."""
@@ -493,8 +620,8 @@ class TranscriptionBrain(RecipeBrain):
         )
         if self.checkpointer is not None:
             self.checkpointer.save_and_keep_only(
-                meta={"COnPOff": logs["COnPOff"], "epoch": epoch},
-                max_keys=["COnPOff"],
+                meta={"quality": self.quality(), "epoch": epoch},
+                max_keys=["quality"],
                 num_to_keep=self.hparams.keep_checkpoints,
             )
 
@@ -525,7 +652,7 @@ class TranscriptionBrain(RecipeBrain):
             (tables), `notes/<song>.mid` and `.csv`, `<song>.png`.
         """
         self.evaluate(
-            dataset, max_key="COnPOff", test_loader_kwargs=dict(loader_kwargs)
+            dataset, max_key="quality", test_loader_kwargs=dict(loader_kwargs)
         )
         if not if_main_process():
             return self.stats, self.melody_stats
@@ -585,7 +712,7 @@ class TranscriptionBrain(RecipeBrain):
         card : str
             Model card, Markdown.
         """
-        self.on_evaluate_start(max_key="COnPOff")
+        self.on_evaluate_start(max_key="quality")
         if not if_main_process():
             return
         from speechbrain_ext.inference.model_folder import export_model
@@ -597,13 +724,13 @@ class TranscriptionBrain(RecipeBrain):
         text = model_yaml(
             resolved.read_text(encoding="utf-8"),
             name,
-            self.hparams.decoder_state.decoder,
+            self.decoders(),
             modules["encoder"],
         )
         export_model(folder, text, modules, card, overwrite=True)
 
 
-def model_yaml(resolved, name, decoder, encoder):
+def model_yaml(resolved, name, decoders, encoder):
     """Text of a model folder's `hyperparams.yaml`.
 
     Arguments
@@ -612,11 +739,12 @@ def model_yaml(resolved, name, decoder, encoder):
         The recipe's YAML with references resolved.
     name : str
         Name of the model.
-    decoder : NoteDecoder
-        Tuned decoder.
+    decoders : dict of str to NoteDecoder
+        Tuned decoders.
     encoder : torch.nn.Module
-        If it has `offline_arguments` (a dictionary), these replace its
-        arguments, so that nothing is looked up on a hub.
+        If it, or an encoder among its arguments, has `offline_arguments` (a
+        dictionary), these replace its arguments, so that nothing is looked up
+        on a hub.
 
     Returns
     -------
@@ -625,26 +753,39 @@ def model_yaml(resolved, name, decoder, encoder):
     yaml = YAML()
     tree = yaml.load(resolved)
     node = tree["encoder"]
-    if hasattr(encoder, "offline_arguments"):
-        node.clear()
-        node.update(encoder.offline_arguments())
+    _take_offline(node, encoder)
     model = CommentedMap(
         model_name=name,
         sample_rate=encoder.sample_rate,
         chunk_s=30.0,
         encoder=node,
         head=tree["head"],
-        decoder=CommentedMap(decoder.settings()),
     )
-    model["decoder"].yaml_set_ctag(
-        Tag(suffix="!new:speechbrain_ext.frames.NoteDecoder")
-    )
+    for key, decoder in decoders.items():
+        model[key] = CommentedMap(decoder.settings())
+        model[key].yaml_set_ctag(
+            Tag(suffix="!new:speechbrain_ext.frames.NoteDecoder")
+        )
     stream = StringIO()
     yaml.dump(model, stream)
     return stream.getvalue()
 
 
-def run_transcription(hparams, run_opts, train, valid, tests):
+def _take_offline(node, module):
+    """Write arguments that need no hub into a module's YAML and its parts'."""
+    if hasattr(module, "offline_arguments"):
+        node.clear()
+        node.update(module.offline_arguments())
+        return
+    for key, value in node.items():
+        part = getattr(module, str(key), None)
+        if hasattr(value, "items") and isinstance(part, torch.nn.Module):
+            _take_offline(value, part)
+
+
+def run_transcription(
+    hparams, run_opts, train, valid, tests, brain_class=TranscriptionBrain
+):
     """Train, test and export a transcriber: what its recipes share.
 
     Arguments
@@ -657,6 +798,8 @@ def run_transcription(hparams, run_opts, train, valid, tests):
         Manifest rows.
     tests : dict of str to list of dict
         Manifest rows by test set.
+    brain_class : type
+        `TranscriptionBrain` (default) or a class derived from it.
 
     Returns
     -------
@@ -669,34 +812,15 @@ def run_transcription(hparams, run_opts, train, valid, tests):
     fault = mismatch(hparams["encoder"], hparams["head"])
     if fault:
         raise ConfigError(f"{fault}: set the head to what the encoder has")
-    if hparams["start_from"]:
-        from speechbrain_ext.inference.model_folder import (
-            find_model,
-            load_weights,
-        )
-
-        load_weights(
-            find_model(hparams["start_from"]),
-            {key: hparams[key] for key in ("encoder", "head")},
-        )
-    context = hparams["context_s"]
-    if context is None:
-        context = hparams["encoder"].context_s
-    shared = {"seed": hparams["seed"], "onset_width": hparams["onset_width"]}
-    # Without augmentation a training item is the segment itself.
-    train_set = transcription_dataset(
-        train,
-        epoch_counter=hparams["epoch_counter"],
-        augment=hparams["augment"],
-        **shared,
-    )
-    valid_set = transcription_dataset(valid, context_s=context, **shared)
-    brain = TranscriptionBrain(
+    brain_class.load_start(hparams)
+    brain = brain_class(
         modules=hparams["modules"],
         hparams=hparams,
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
     )
+    train_set = brain.dataset(train, training=True)
+    valid_set = brain.dataset(valid)
     if brain.debug:
         # Two batches of training must not replace real results.
         output = output / "debug"
@@ -710,7 +834,7 @@ def run_transcription(hparams, run_opts, train, valid, tests):
     found = {
         name: brain.test(
             name,
-            transcription_dataset(rows, context_s=context, **shared),
+            brain.dataset(rows),
             output / "results",
             hparams["test_loader"],
             hparams["plot_songs"],

@@ -149,8 +149,26 @@ def peak_position(logits):
     return (weights * nearby).sum(-1), near
 
 
-class _TimeBlock(nn.Module):
-    """Residual block: depth-wise dilated convolution, then a gated mix."""
+class TimeBlock(nn.Module):
+    """Residual block: depth-wise dilated convolution, then a gated mix.
+
+    Arguments
+    ---------
+    channels : int
+        Width.
+    kernel_size : int
+        Frames of the kernel, odd.
+    dilation : int
+        Frames between two of its taps; the block sees
+        `dilation * (kernel_size // 2)` frames to each side.
+    dropout : float
+        Probability, on what is added.
+
+    Example
+    -------
+    >>> TimeBlock(8, 5, 2, 0.0)(torch.zeros(2, 10, 8)).shape
+    torch.Size([2, 10, 8])
+    """
 
     def __init__(self, channels, kernel_size, dilation, dropout):
         super().__init__()
@@ -167,7 +185,21 @@ class _TimeBlock(nn.Module):
         self.project = nn.Linear(channels, channels)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, feats, mask):
+    def forward(self, feats, mask=None):
+        """Run the block.
+
+        Arguments
+        ---------
+        feats : torch.Tensor (batch, frames, channels)
+            Input.
+        mask : torch.Tensor (batch, frames, 1), optional
+            Frames that count; the others are as the zeros beyond the ends.
+
+        Returns
+        -------
+        torch.Tensor (batch, frames, channels)
+            Output, not masked.
+        """
         hidden = self.norm(feats)
         if mask is not None:
             hidden = hidden * mask
@@ -212,6 +244,8 @@ class HarmonicEncoder(nn.Module):
         `channels`, then `BINS_PER_SEMITONE * n_pitches` channels of evidence
         for the pitch of the frame and `2 * n_pitches` for that of the note, as
         `heads.MelodyHead` takes them.
+    evidence_size : int
+        How many of these are evidence.
 
     Example
     -------
@@ -239,7 +273,8 @@ class HarmonicEncoder(nn.Module):
         self.low = low
         self.n_pitches = n_pitches
         self.n_bins = bins * n_pitches
-        self.output_size = channels + self.n_bins + 2 * n_pitches
+        self.evidence_size = self.n_bins + 2 * n_pitches
+        self.output_size = channels + self.evidence_size
         # The centre of a semitone is the middle one of its bins.
         first = low - (bins // 2) / bins
         lowest = first + 12 * min(0.0, math.log2(min(harmonics)))
@@ -278,7 +313,7 @@ class HarmonicEncoder(nn.Module):
             "periods", torch.tensor(_PERIODS), persistent=False
         )
         self.blocks = nn.ModuleList(
-            _TimeBlock(channels, kernel_size, dilation, dropout)
+            TimeBlock(channels, kernel_size, dilation, dropout)
             for dilation in dilations
         )
         self.norm = nn.LayerNorm(channels)

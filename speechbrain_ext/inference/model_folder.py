@@ -38,9 +38,18 @@ CARD = "README.md"
 # any of it is built.
 ALLOWED_CLASSES = frozenset(
     {
+        "speechbrain_ext.encoders.av_hubert.AVHubertEncoder",
+        "speechbrain_ext.encoders.lips.LipEncoder",
+        "speechbrain_ext.encoders.lips.LipResNet",
         "speechbrain_ext.encoders.spectral.HarmonicEncoder",
         "speechbrain_ext.encoders.ssl.SSLEncoder",
         "speechbrain_ext.encoders.ssl.WhisperEncoder",
+        "speechbrain_ext.encoders.two_stream.TwoStreamEncoder",
+        "speechbrain_ext.fusion.Concatenation",
+        "speechbrain_ext.fusion.ConvolutionalFusion",
+        "speechbrain_ext.fusion.CrossAttention",
+        "speechbrain_ext.fusion.Gated",
+        "speechbrain_ext.fusion.ResidualCrossAttention",
         "speechbrain_ext.heads.MelodyHead",
         "speechbrain_ext.heads.NoteHead",
         "speechbrain_ext.frames.NoteDecoder",

@@ -85,6 +85,12 @@ class Transcriber:
     50
     """
 
+    # Keys of a model folder that decode its posteriors.
+    DECODERS = ("decoder",)
+
+    # Whether the model can make use of lips.
+    sees = False
+
     def __init__(
         self,
         encoder,
@@ -169,13 +175,19 @@ class Transcriber:
         device = checked_device(device)
         folder = find_model(source)
         hparams = load_model(folder, ("encoder", "head"), overrides)
+        if hasattr(hparams["encoder"], "lips"):
+            from speechbrain_ext.inference.audio_visual import (
+                AudioVisualTranscriber,
+            )
+
+            cls = AudioVisualTranscriber
         chunk_s = hparams.get("chunk_s", 30.0)
         for key, right in (
             ("sample_rate", isinstance(hparams.get("sample_rate"), int)),
             ("chunk_s", isinstance(chunk_s, int | float)),
             ("encoder", hasattr(hparams["encoder"], "context_s")),
             ("head", hasattr(hparams["head"], "posteriors")),
-            ("decoder", callable(hparams.get("decoder"))),
+            *((key, callable(hparams.get(key))) for key in cls.DECODERS),
         ):
             if not right:
                 raise ModelError(
@@ -185,11 +197,11 @@ class Transcriber:
         return cls(
             hparams["encoder"],
             hparams["head"],
-            hparams["decoder"],
-            hparams["sample_rate"],
-            chunk_s,
-            str(hparams.get("model_name", folder.name)),
-            device,
+            sample_rate=hparams["sample_rate"],
+            chunk_s=chunk_s,
+            model_name=str(hparams.get("model_name", folder.name)),
+            device=device,
+            **{key: hparams[key] for key in cls.DECODERS},
         )
 
     @cached_property
@@ -408,13 +420,23 @@ class Transcriber:
             raise ModelError(_NO_F0.format("an F0 contour"))
         return contour
 
-    def _stitched(self, blocks, progress=None, name="the signal"):
-        parts, done = [np.zeros((0, self.output_size), np.float32)], 0
+    def _stitched(
+        self,
+        blocks,
+        progress=None,
+        name="the signal",
+        forward=None,
+        size=None,
+        context_s=None,
+    ):
+        """Run the model, or a part of it, over a stream of samples."""
+        size = self.output_size if size is None else size
+        parts, done = [np.zeros((0, size), np.float32)], 0
         for part in stitch_frames(
             blocks,
-            self._forward,
+            forward or self._forward,
             self.chunk_s,
-            self.context_s,
+            self.context_s if context_s is None else context_s,
             FRAME_RATE,
             self.sample_rate,
         ):

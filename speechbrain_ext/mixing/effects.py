@@ -6,6 +6,8 @@ import numpy as np
 from scipy import fft as sfft
 from scipy.signal import lfilter
 
+from speechbrain_ext.errors import ConfigError
+
 _STFT = 1024
 _HOP = 256
 _LEVEL_BLOCK = 320
@@ -42,14 +44,97 @@ def sounding_level(wav) -> float:
     return float(np.sqrt(power[sounding].mean()))
 
 
-def mix_at(voice, other, ratio_db):
+def rms_level(wav) -> float:
+    """Root mean square of a signal, pauses included.
+
+    Arguments
+    ---------
+    wav : np.ndarray (samples,)
+
+    Returns
+    -------
+    float
+        Summed in float64; 0 for no samples.
+
+    Example
+    -------
+    >>> rms_level(np.array([0.5, -0.5, 0.5, -0.5] + 12 * [0.0]))
+    0.25
+    """
+    wav = np.asarray(wav, dtype=np.float64)
+    return float(np.sqrt(np.mean(wav**2))) if wav.size else 0.0
+
+
+def mean_abs_level(wav) -> float:
+    """Mean absolute value of a signal, pauses included.
+
+    Arguments
+    ---------
+    wav : np.ndarray (samples,)
+
+    Returns
+    -------
+    float
+        Summed in float64; 0 for no samples.
+
+    Example
+    -------
+    >>> mean_abs_level(np.array([0.5, -0.5, 0.0, 0.0]))
+    0.25
+    """
+    wav = np.asarray(wav, dtype=np.float64)
+    return float(np.mean(np.abs(wav))) if wav.size else 0.0
+
+
+# What "level" may mean where two sounds are mixed at a ratio.
+LEVELS = {
+    "rms": rms_level,
+    "mean_abs": mean_abs_level,
+    "sounding": sounding_level,
+}
+
+
+def find_level(name):
+    """Look a definition of level up.
+
+    Arguments
+    ---------
+    name : str
+        `rms`: root mean square of all samples, so that ratios are those of
+        powers; `mean_abs`: mean absolute value of all samples; `sounding`:
+        root mean square while the signal sounds (`sounding_level`), which
+        pauses do not lower.
+
+    Returns
+    -------
+    callable
+        Level, a float, of a signal (samples,).
+
+    Raises
+    ------
+    ConfigError
+        If the name is unknown.
+
+    Example
+    -------
+    >>> find_level("rms")(np.array([0.5, -0.5]))
+    0.5
+    """
+    if name not in LEVELS:
+        raise ConfigError(f"level is {name!r}: use one of {', '.join(LEVELS)}")
+    return LEVELS[name]
+
+
+def mix_at(voice, other, ratio_db, level="sounding"):
     """Add a sound to a voice at a given level.
 
     Arguments
     ---------
     voice, other : np.ndarray (samples,)
     ratio_db : float
-        Level of the voice above the other sound, both while they sound.
+        Level of the voice above the other sound.
+    level : str
+        What that means, see `find_level`. Default: both while they sound.
 
     Returns
     -------
@@ -62,7 +147,8 @@ def mix_at(voice, other, ratio_db):
     >>> mix_at(np.full(320, 0.5), np.full(320, 0.1), 20.0).round(3)[:2]
     array([0.55, 0.55])
     """
-    own, foreign = sounding_level(voice), sounding_level(other)
+    measure = find_level(level)
+    own, foreign = measure(voice), measure(other)
     if own == 0 or foreign == 0:
         return voice + other
     return voice + other * (own / foreign * 10 ** (-ratio_db / 20))

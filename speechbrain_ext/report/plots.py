@@ -581,6 +581,102 @@ def noise_curves(results: Mapping, path, overwrite: bool = False) -> Path:
     return _save(figure, path, overwrite)
 
 
+def robustness_curves(results: Mapping, path, overwrite: bool = False) -> Path:
+    """Draw note scores of sound, lips and both against the level of noise.
+
+    Arguments
+    ---------
+    results : dict of inference.robustness.Condition to NoteStats
+        From `inference.robustness.sweep`.
+    path : str or Path
+        The PNG to write.
+    overwrite : bool
+        Whether an existing file may be replaced (default False).
+
+    Returns
+    -------
+    Path
+        The file written: a row of panels per noise, a column per metric; F1 in
+        percent with 95 % bootstrap intervals, without noise at the right;
+        dashed, both streams with a faulty picture.
+
+    Raises
+    ------
+    NoteError
+        If no condition has a level.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    noises = list(dict.fromkeys(c.noise for c in results if c.db is not None))
+    if not noises:
+        raise NoteError("there is nothing to draw: no condition has a level")
+    levels = sorted({c.db for c in results if c.db is not None})
+    # Without noise: one step further to the right.
+    step = levels[-1] - levels[-2] if len(levels) > 1 else 5.0
+    places = [*levels, levels[-1] + step]
+    metrics = ("COn", "COff", "COnP", "COnPOff")
+    figure = Figure(
+        figsize=(12.6, 0.7 + 2.5 * len(noises)), dpi=DPI, layout="constrained"
+    )
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(
+        len(noises), len(metrics), sharex=True, sharey=True, squeeze=False
+    )
+    faults = dict.fromkeys(c.picture for c in results if c.picture != "whole")
+    lines = [
+        ("audio", "whole", EXTRA, "-", "o"),
+        ("video", "whole", PARTLY, "-", "s"),
+        ("both", "whole", RIGHT, "-", "^"),
+    ]
+    lines += [
+        ("both", fault, RIGHT, style, None)
+        for fault, style in zip(faults, cycle(("--", ":", "-.")))  # noqa: B905
+    ]
+    summaries = {c: stats.summarize() for c, stats in results.items()}
+    condition = type(next(iter(results)))
+    for noise, row in zip(noises, panels, strict=True):
+        for metric, axes in zip(metrics, row, strict=True):
+            for modality, picture, colour, style, marker in lines:
+                points = []
+                for level, place in zip([*levels, None], places, strict=True):
+                    kind = "clean" if level is None else noise
+                    if modality == "video":
+                        kind, level = "clean", None
+                    found = summaries.get(
+                        condition(kind, level, picture, modality)
+                    )
+                    if found is not None:
+                        ends = ("", "_low", "_high")
+                        points.append(
+                            [place]
+                            + [100 * found[f"{metric}_f1{e}"] for e in ends]
+                        )
+                if not points:
+                    continue
+                at, mean, low, high = np.array(points).T
+                label = modality if marker else f"both, {picture}"
+                axes.plot(
+                    at, mean, style, color=colour, marker=marker, ms=4,
+                    label=label, lw=1.5 if marker else 1.0,
+                )  # fmt: skip
+                if marker:
+                    axes.fill_between(
+                        at, low, high, color=colour, alpha=0.12, lw=0
+                    )
+            axes.set_ylim(0, 100)
+            axes.grid(color="#DDDDDD", lw=0.6)
+            axes.tick_params(labelsize=8)
+            axes.set_xticks(places, [*(f"{x:g}" for x in levels), "clean"])
+        row[0].set_ylabel(f"{noise}\nF1, %", fontsize=9)
+    for metric, axes in zip(metrics, panels[0], strict=True):
+        axes.set_title(metric, fontsize=10)
+    for axes in panels[-1]:
+        axes.set_xlabel("voice above noise, dB", fontsize=9)
+    panels[0][-1].legend(frameon=False, fontsize=7, loc="lower right")
+    return _save(figure, path, overwrite)
+
+
 def separation_figure(
     mixture: Sketch,
     stems: Mapping[str, Sketch],

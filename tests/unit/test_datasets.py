@@ -218,7 +218,9 @@ def tone(sig, hz):
 
 def test_mixtures_have_the_wanted_level_in_every_segment(accompanied):
     voice = transcription_dataset(accompanied)
-    mixed = transcription_dataset(noisy(accompanied, "accompaniment", 6.0))
+    mixed = transcription_dataset(
+        noisy(accompanied, "accompaniment", 6.0, level="sounding")
+    )
     ratio = 10 ** (6 / 20)
     hums = []
     for k in range(3):

@@ -26,15 +26,16 @@ def main(hparams, run_opts):
     train, valid, test = (
         rows["minisinging"][split] for split in ("train", "valid", "test")
     )
+    definition = hparams["noise_level"]
     valid = valid + [
         row
-        for level in hparams["valid_mix_db"]
-        for row in noisy(valid, "accompaniment", level)
+        for ratio in hparams["valid_mix_db"]
+        for row in noisy(valid, "accompaniment", ratio, level=definition)
     ]
     tests = {"clean": test} | {
-        f"{kind}{level:+g}dB": noisy(test, kind, level, folder)
+        f"{kind}{ratio:+g}dB": noisy(test, kind, ratio, folder, definition)
         for kind, folder in hparams["test_noise"].items()
-        for level in hparams["test_noise_db"]
+        for ratio in hparams["test_noise_db"]
     }
     if "mir1k" in rows:
         train = train + repeated(
