@@ -37,6 +37,10 @@ MAX_LATE_S = 10.0
 # Work on less audio than this is over before a progress bar helps.
 PROGRESS_FROM_S = 10.0
 
+# Commands of two words, beside the corpora of `prepare`.
+_AV_HUBERT_COMMAND = "prepare av_hubert"
+_TWO_WORDS = (_AV_HUBERT_COMMAND,)
+
 # What `transcribe` writes unless told otherwise.
 DEFAULT_FORMATS = ("mid", "csv")
 
@@ -123,8 +127,19 @@ examples:
   singbrain prepare noise manifests/n20emv2/test.csv noisy/n20emv2 \\
       --set noise_folder=noise/musan --set data_root=corpora/N20EMv2
       writes noisy copies of the songs of a manifest, and their manifests
+
+`singbrain prepare av_hubert -h` explains how to convert a lip reader.
 """
 
+_AV_HUBERT = """\
+Turns your own copy of an AV-HuBERT checkpoint (github.com/facebookresearch/
+av_hubert) into a model folder: AVHubertEncoder(source="FOLDER"). Nothing that
+the checkpoint names is run. Its weights stay under Meta's licence:
+non-commercial research only.
+
+example:
+  singbrain prepare av_hubert large_vox_iter5.pt -o models/av_hubert
+"""
 
 _EXPORT = """\
 examples:
@@ -159,6 +174,9 @@ def main(argv=None) -> int:
         # A file name may hold bytes that the terminal cannot show.
         with contextlib.suppress(AttributeError):
             getattr(sys, name).reconfigure(errors="backslashreplace")
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if " ".join(argv[:2]) in _TWO_WORDS:
+        argv[:2] = [" ".join(argv[:2])]
     try:
         options = _parser().parse_args(argv)
     except SystemExit as done:
@@ -299,6 +317,15 @@ def _parser():
             _prepare,
             "turn a corpus into the manifests that recipes read",
             _PREPARE,
+        )
+    )
+    _add_av_hubert(
+        command(
+            commands,
+            _AV_HUBERT_COMMAND,
+            _av_hubert,
+            "convert a checkpoint of AV-HuBERT into a model folder",
+            _AV_HUBERT,
         )
     )
     return parser
@@ -1643,3 +1670,30 @@ def _settings(pairs):
                 f"--set {pair}: the value is not YAML: put it in quotes"
             ) from None
     return settings
+
+
+# --- prepare av_hubert -----------------------------------------------------
+
+
+def _add_av_hubert(parser):
+    add = parser.add_argument
+    add("checkpoint", metavar="CHECKPOINT", help="file of fairseq (.pt)")
+    add(
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        required=True,
+        help="model folder to make",
+    )
+    add("--force", action="store_true", help="replace a model in FOLDER")
+
+
+def _av_hubert(options):
+    from speechbrain_ext.encoders.av_hubert import (
+        LICENSE_NOTE,
+        convert_av_hubert,
+    )
+
+    convert_av_hubert(options.checkpoint, options.output, options.force)
+    print(LICENSE_NOTE)
+    print(f"{options.output}: for AVHubertEncoder(source=...)")

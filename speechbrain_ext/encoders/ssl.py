@@ -243,7 +243,7 @@ class PretrainedEncoder(torch.nn.Module, ABC):
         pieces = []
         with torch.set_grad_enabled(gradient):
             wavs = self._prepare(wavs, valid)
-        for first, last, start, stop in _windows(
+        for first, last, start, stop in windows(
             total,
             int(self.window_s * FRAME_RATE),
             round(self.context_s * FRAME_RATE),
@@ -364,7 +364,7 @@ class SSLEncoder(PretrainedEncoder):
         context_s=1.0,
     ):
         settings = _load_config(source, config, SSL_MODELS, "SSLEncoder")
-        _check_layerdrop(layerdrop, layer)
+        check_layerdrop(layerdrop, layer)
         settings.layerdrop = layerdrop
         settings.apply_spec_augment = False
         _check_strides(settings)
@@ -533,7 +533,7 @@ class WhisperEncoder(PretrainedEncoder):
         if source is None and config is not None:
             config = {"model_type": "whisper", **config}
         settings = _load_config(source, config, ("whisper",), "WhisperEncoder")
-        _check_layerdrop(layerdrop, layer)
+        check_layerdrop(layerdrop, layer)
         settings.encoder_layerdrop = layerdrop
         model = _load_model(source, settings)
         super().__init__(
@@ -643,7 +643,21 @@ def _check_layer(layer, n_layers):
     )
 
 
-def _check_layerdrop(layerdrop, layer):
+def check_layerdrop(layerdrop, layer):
+    """Refuse a probability that no layer, or no mix of layers, can have.
+
+    Arguments
+    ---------
+    layerdrop : float
+        Probability of leaving out a layer in training.
+    layer : "last", "mix" or int
+        What the encoder gives.
+
+    Raises
+    ------
+    ConfigError
+        If it is outside [0, 1), or above 0 while single layers are used.
+    """
     if not 0 <= layerdrop < 1:
         raise ConfigError(f"layerdrop {layerdrop:g} is outside [0, 1)")
     if layerdrop and layer != "last":
@@ -682,17 +696,29 @@ def _valid_frames(wavs, wav_lens):
     return [min(int(n) // HOP, total) for n in samples]
 
 
-def _windows(total, window, context):
-    """Cut frames into windows: (first, last, start, stop) each.
+def windows(total, window, context):
+    """Cut frames into windows that overlap.
 
-    The frames first to last are kept from a window that is computed over
-    start to stop. Windows are at most `window` long, of nearly equal size.
+    Arguments
+    ---------
+    total : int
+        Frames to cut.
+    window : int
+        Frames of a window at most; windows are of nearly equal size.
+    context : int
+        Frames that are computed and dropped where two windows meet.
+
+    Returns
+    -------
+    list of tuple of int
+        (first, last, start, stop): the frames first to last - 1 are kept from
+        a window that is computed over start to stop - 1.
 
     Example
     -------
-    >>> _windows(10, 12, 2)
+    >>> windows(10, 12, 2)
     [(0, 10, 0, 10)]
-    >>> _windows(16, 12, 2)
+    >>> windows(16, 12, 2)
     [(0, 8, 0, 10), (8, 16, 6, 16)]
     """
     if total <= window:

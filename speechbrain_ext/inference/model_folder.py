@@ -38,7 +38,9 @@ CARD = "README.md"
 # any of it is built.
 ALLOWED_CLASSES = frozenset(
     {
+        "speechbrain_ext.encoders.av_hubert.AVHubertEncoder",
         "speechbrain_ext.encoders.lips.LipEncoder",
+        "speechbrain_ext.encoders.lips.LipResNet",
         "speechbrain_ext.encoders.spectral.HarmonicEncoder",
         "speechbrain_ext.encoders.ssl.SSLEncoder",
         "speechbrain_ext.encoders.ssl.WhisperEncoder",

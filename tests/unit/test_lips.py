@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from speechbrain_ext.encoders.lips import LipEncoder, crop_centre
+from speechbrain_ext.encoders.lips import LipEncoder, LipResNet, crop_centre
 from speechbrain_ext.errors import AudioError
 
 
@@ -98,7 +98,7 @@ def test_missing_pictures(encoder):
     feats = encoder(video)
     assert not feats[0].any()
     assert feats[1].all(-1).any()
-    present = video.flatten(2).any(2)
+    present = video.amax((2, 3)) > 0
     pictures = encoder._pictures(video, present)
     assert not pictures[1, 4].any()
     assert pictures[1, 3].any()
@@ -116,8 +116,8 @@ def test_learns_the_opening_of_a_mouth():
         [*encoder.parameters(), *head.parameters()], lr=3e-3
     )
     losses = []
-    for _ in range(60):
-        openings = torch.rand(4, 16)
+    for _ in range(120):
+        openings = torch.rand(4, 8)
         error = head(encoder(mouths(openings))).squeeze(2) - openings
         loss = error.square().mean()
         optimizer.zero_grad()
@@ -126,3 +126,90 @@ def test_learns_the_opening_of_a_mouth():
         losses.append(loss.item())
     # The variance of openings, 1 / 12, is what knowing nothing gives.
     assert sum(losses[-10:]) / 10 < 0.1 / 12
+
+
+# --- LipResNet -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def resnet():
+    torch.manual_seed(0)
+    return LipResNet().eval()
+
+
+def test_resnet_size(resnet):
+    """Stem, then ResNet-18 without its own stem and classifier, then PReLU.
+
+    A basic block has 9 n m + 9 m m weights and two norms of 2 m; the first of
+    three stages has a shortcut of n m weights and a norm.
+    """
+    stem = 64 * 5 * 7 * 7 + 2 * 64 + 64
+    blocks, n = 0, 64
+    for m in (64, 128, 256, 512):
+        blocks += 9 * n * m + 3 * 9 * m * m + 4 * (2 * m + m)
+        blocks += (n * m + 2 * m) * (n != m)
+        n = m
+    assert stem + blocks == 11_186_688
+    assert sum(p.numel() for p in resnet.parameters()) == 11_186_688
+
+
+def test_resnet_shapes(resnet):
+    """88 pixels: 44 after the stem, 22 after the pool, then 22, 11, 6, 3."""
+    shapes = []
+    parts = [resnet.stem, resnet.stem_prelu, resnet.pool, *resnet.stages]
+    hooks = [
+        part.register_forward_hook(lambda *args: shapes.append(args[2].shape))
+        for part in parts
+    ]
+    video = noise(1, 3, 88, 88)
+    video[0, 1] = 0
+    with torch.no_grad():
+        feats = resnet(video)
+    for hook in hooks:
+        hook.remove()
+    # The trunk sees the two pictures that there are.
+    assert [tuple(shape) for shape in shapes] == [
+        (1, 64, 3, 44, 44),
+        (2, 64, 44, 44),
+        (2, 64, 22, 22),
+        (2, 64, 22, 22),
+        (2, 128, 11, 11),
+        (2, 256, 6, 6),
+        (2, 512, 3, 3),
+    ]
+    assert feats.shape == (1, 3, resnet.output_size)
+    assert feats.any(2).tolist() == [[True, False, True]]
+
+
+@torch.no_grad()
+def test_resnet_item_alone_and_in_a_batch(resnet):
+    assert (resnet.frame_rate, resnet.picture_size) == (50, 88)
+    batch = noise(2, 5, 92, 92)
+    together = resnet(batch, torch.tensor([0.6, 1.0]))
+    alone = resnet(batch[:1, :3])
+    torch.testing.assert_close(together[:1, :3], alone, atol=1e-4, rtol=1e-4)
+    assert not together[0, 3:].any()
+    # A frame sees two more on each side.
+    assert resnet.context_s == 0.04
+    chunk = resnet(batch[1:, 2:])
+    torch.testing.assert_close(
+        chunk[:, 2:], together[1:, 4:], atol=1e-4, rtol=1e-4
+    )
+
+
+def test_missing_pictures_leave_the_statistics_alone():
+    torch.manual_seed(0)
+    network = LipResNet().train()
+    norm = network.stem_norm
+    network(torch.zeros(1, 2, 88, 88)).sum().backward()
+    assert norm.num_batches_tracked == 0
+    assert not norm.running_mean.any()
+    # Gradients are there, for distributed training, and zero.
+    assert not any(p.grad.any() for p in network.parameters())
+    video = noise(1, 4, 88, 88)
+    video[0, 2:] = 0
+    maps = []
+    network.stem.register_forward_hook(lambda m, i, o: maps.append(o))
+    network(video)
+    expected = 0.1 * maps[0][:, :, :2].mean((0, 2, 3, 4))
+    torch.testing.assert_close(norm.running_mean, expected)

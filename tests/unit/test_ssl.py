@@ -9,7 +9,7 @@ import torch
 from speechbrain_ext.encoders.ssl import (
     SSLEncoder,
     WhisperEncoder,
-    _windows,
+    windows,
 )
 from speechbrain_ext.errors import (
     AudioError,
@@ -385,10 +385,10 @@ def test_folder_and_offline_arguments_give_the_same(kind, tmp_path):
 
 def test_windows_cover_every_frame_once():
     for total in (1, 99, 100, 101, 1000):
-        windows = _windows(total, 100, 10)
-        kept = [k for first, last, _, _ in windows for k in range(first, last)]
+        cuts = windows(total, 100, 10)
+        kept = [k for first, last, _, _ in cuts for k in range(first, last)]
         assert kept == list(range(total))
-        for first, last, start, stop in windows:
+        for first, last, start, stop in cuts:
             assert stop - start <= 100
             assert start == max(0, first - 10)
             assert stop == min(total, last + 10)
