@@ -19,6 +19,7 @@ import math
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +40,8 @@ PROGRESS_FROM_S = 10.0
 
 # Commands of two words, beside the corpora of `prepare`.
 _AV_HUBERT_COMMAND = "prepare av_hubert"
-_TWO_WORDS = (_AV_HUBERT_COMMAND,)
+_LIPS_COMMAND = "prepare lips"
+_TWO_WORDS = (_AV_HUBERT_COMMAND, _LIPS_COMMAND)
 
 # What `transcribe` writes unless told otherwise.
 DEFAULT_FORMATS = ("mid", "csv")
@@ -127,8 +129,8 @@ examples:
   singbrain prepare noise manifests/n20emv2/test.csv noisy/n20emv2 \\
       --set noise_folder=noise/musan --set data_root=corpora/N20EMv2
       writes noisy copies of the songs of a manifest, and their manifests
-
 `singbrain prepare av_hubert -h` explains how to convert a lip reader.
+`singbrain prepare lips -h` explains how to cut mouths out of videos.
 """
 
 _AV_HUBERT = """\
@@ -139,6 +141,18 @@ non-commercial research only.
 
 example:
   singbrain prepare av_hubert large_vox_iter5.pt -o models/av_hubert
+"""
+
+_LIPS = """\
+Crops are 96 x 96 grey pictures of the mouth, upright and all of one scale, 50
+per second: a NumPy array uint8 (frames, 96, 96). A frame without a face seen
+from the front is all zero and has confidence 0 in CROPS.confidence.csv.
+
+examples:
+  singbrain prepare lips song.mp4 -o song.npy
+      writes song.npy and song.confidence.csv
+  singbrain prepare lips song.mp4 -o song.npy --detector landmarks
+      with MediaPipe's face mesh, if that is installed
 """
 
 _EXPORT = """\
@@ -326,6 +340,15 @@ def _parser():
             _av_hubert,
             "convert a checkpoint of AV-HuBERT into a model folder",
             _AV_HUBERT,
+        )
+    )
+    _add_lips(
+        command(
+            commands,
+            _LIPS_COMMAND,
+            _lips,
+            "cut the mouth out of a video, for systems that see",
+            _LIPS,
         )
     )
     return parser
@@ -538,11 +561,13 @@ def _check_lips(jobs, options):
             f"--late is {options.late:g} s: take -{MAX_LATE_S:g} to "
             f"{MAX_LATE_S:g}"
         )
-    if options.velocity and options.modality == "video":
-        raise ConfigError(
-            "--velocity is read from the sound: leave it out with --modality "
-            "video"
-        )
+    if options.modality == "video":
+        for name in ("velocity", "f0", "bends"):
+            if getattr(options, name):
+                raise ConfigError(
+                    f"--{name} is read from the sound: leave it out with "
+                    "--modality video"
+                )
 
 
 class _Transcribers:
@@ -598,6 +623,11 @@ class _Transcribers:
             device=options.device,
             overrides={"decoder": settings} if settings else None,
         )
+        if transcriber.sees and settings:
+            settings.pop("pitch", None)
+            transcriber.lip_decoder = replace(
+                transcriber.lip_decoder, **settings
+            )
         for name, wanted in (("--f0", options.f0), ("--bends", options.bends)):
             if wanted:
                 transcriber.require_f0(name)
@@ -684,7 +714,8 @@ def _transcribe_one(job, transcribers, options, bar):
         notes = with_velocities(notes, levels)
     notes = _edited(notes, options)
     contour = None
-    if options.f0 or options.bends or (job.plot and transcriber.has_f0):
+    drawn = job.plot and transcriber.has_f0 and levels is not None
+    if options.f0 or options.bends or drawn:
         contour = transcriber.f0(posteriors)
     for name, path in job.notes.items():
         more = _writer_options(name, notes, options)
@@ -960,10 +991,14 @@ def _fits(path, suffixes):
 
 def _check_outputs(jobs, force):
     """Refuse to replace anything that exists."""
+    _refuse_existing([path for job in jobs for path in job.outputs], force)
+
+
+def _refuse_existing(paths, force):
+    """Refuse to replace any of some files."""
     existing = [
         path
-        for job in jobs
-        for path in job.outputs
+        for path in paths
         if os.path.isdir(path) or (not force and os.path.lexists(path))
     ]
     if existing:
@@ -1697,3 +1732,58 @@ def _av_hubert(options):
     convert_av_hubert(options.checkpoint, options.output, options.force)
     print(LICENSE_NOTE)
     print(f"{options.output}: for AVHubertEncoder(source=...)")
+
+
+# --- prepare lips ----------------------------------------------------------
+
+
+def _add_lips(parser):
+    add = parser.add_argument
+    add("video", metavar="VIDEO", help="video file with a face")
+    add(
+        "-o",
+        "--output",
+        metavar="CROPS",
+        required=True,
+        help="file to write, ending in .npy; the confidence of each frame "
+        "goes beside it, into CROPS.confidence.csv",
+    )
+    add(
+        "--detector",
+        choices=("auto", "haar", "landmarks"),
+        default="auto",
+        help="how faces are found: haar, by OpenCV's cascades; landmarks, by "
+        "MediaPipe; auto, by landmarks where MediaPipe is installed (default: "
+        "auto)",
+    )
+    add("--force", action="store_true", help="replace existing files")
+
+
+def _lips(options):
+    from speechbrain_ext.video import confidence_path, write_mouth_crops
+
+    crops = Path(options.output)
+    _refuse_existing([crops, confidence_path(crops)], options.force)
+    with _clock() as progress:
+        track = write_mouth_crops(
+            options.video, crops, options.detector, options.force, progress
+        )
+    present = track.confidence > 0
+    line = (
+        f"{crops}: {len(present)} frames ({track.duration:.2f} s), "
+        f"{present.mean():.1%} with a face, mean confidence "
+        f"{track.confidence.mean():.2f}, detector {track.detector}"
+    )
+    print("; ".join([line, *track.notes]))
+
+
+@contextlib.contextmanager
+def _clock():
+    """Show on a terminal how many seconds are done."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(unit="s", leave=False, file=sys.stderr) as bar:
+        yield lambda seconds: bar.update(round(seconds - bar.n, 1))

@@ -12,6 +12,7 @@ one pixel.
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import numpy as np
 
 from speechbrain_ext.containers import decode_frames, open_container
 from speechbrain_ext.errors import VideoError
-from speechbrain_ext.files import atomic_path, check_input
+from speechbrain_ext.files import atomic_path, atomic_paths, check_input
 from speechbrain_ext.frames import (
     FRAME_S,
     frame_centres,
@@ -387,6 +388,77 @@ def mouth_crops(
     )
 
 
+def confidence_path(path) -> Path:
+    """Name of the table beside a file of crops.
+
+    Arguments
+    ---------
+    path : str or Path
+        The file of crops.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    VideoError
+        If the name does not end in `.npy`.
+
+    Example
+    -------
+    >>> confidence_path("song.npy").name
+    'song.confidence.csv'
+    """
+    path = Path(path)
+    _check_name(path)
+    return path.with_suffix(".confidence.csv")
+
+
+def write_mouth_crops(
+    video, path, detector="auto", overwrite=False, progress=None
+) -> LipTrack:
+    """Cut the mouth out of a video into a file, as `mouth_crops` does.
+
+    Beside the crops, `<name>.confidence.csv` tells how sure each frame is, in
+    the columns `time_s` (its middle, seconds) and `confidence` (0: missing).
+    Both are written, or neither.
+
+    Arguments
+    ---------
+    video : str or Path
+        Video file.
+    path : str or Path
+        File of crops to write, ending in `.npy`.
+    detector, progress
+        As in `mouth_crops`.
+    overwrite : bool
+        Whether existing files may be replaced. Default: False.
+
+    Returns
+    -------
+    LipTrack
+        Its crops are a memory map of the file.
+
+    Raises
+    ------
+    VideoError, ConfigError, DependencyError
+        As `mouth_crops`, or if the name does not end in `.npy`.
+    OutputError
+        If a file exists or cannot be written.
+    """
+    names = [Path(path), confidence_path(path)]
+    with atomic_paths(names, overwrite) as (crops, table):
+        track = mouth_crops(video, detector, progress, into=crops)
+        with open(table, "w", newline="", encoding="utf-8") as stream:
+            rows = csv.writer(stream, lineterminator="\n")
+            rows.writerow(["time_s", "confidence"])
+            centres = frame_centres(len(track.confidence))
+            for time, value in zip(centres, track.confidence, strict=True):
+                rows.writerow([f"{time:.2f}", f"{value:.3f}"])
+    return track
+
+
 def frame_sources(times, end_s) -> np.ndarray:
     """Which picture is on the screen in the middle of each frame.
 
@@ -507,7 +579,7 @@ def _notes(present, others, cuts):
     if cuts:
         places = ", ".join(f"{time:.2f}" for time in cuts[:5])
         more = f" and {len(cuts) - 5} more" if len(cuts) > 5 else ""
-        yield f"the picture is cut at {places}{more} s: followed anew from there"
+        yield f"the picture is cut at {places}{more} s: followed anew there"
     missing = int((~present).sum())
     if missing:
         yield f"no face from the front for {missing * FRAME_S:.1f} s"
@@ -607,6 +679,10 @@ class Video:
         VideoError
             If the video is damaged in the middle, or empty.
         """
+        from av.video.reformatter import VideoReformatter
+
+        # One for all pictures: it is slow to set up.
+        reformatter = VideoReformatter()
         latest = -1.0
         for number, frame in enumerate(self._frames()):
             time = frame.time
@@ -619,7 +695,7 @@ class Video:
             lasts = 1 / self.rate
             if frame.duration and frame.time_base:
                 lasts = float(frame.duration * frame.time_base)
-            gray, ratio = _gray(frame, self.aspect, side)
+            gray, ratio = _gray(frame, reformatter, self.aspect, side)
             yield Picture(gray, time, time + min(lasts, MAX_HOLD_S), ratio)
         if latest < 0:
             raise VideoError(f"{self.path}: its pictures cannot be decoded")
@@ -649,11 +725,12 @@ class Video:
             )
 
 
-def _gray(frame, aspect, side):
+def _gray(frame, reformatter, aspect, side):
     """Grey picture as it is shown, and its size relative to the whole."""
     width, height = round(frame.width * aspect), frame.height
     ratio = 1.0 if side is None else min(1.0, side / min(width, height))
-    gray = frame.reformat(
+    gray = reformatter.reformat(
+        frame,
         max(1, round(width * ratio)),
         max(1, round(height * ratio)),
         "gray",

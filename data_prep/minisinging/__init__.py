@@ -5,11 +5,15 @@
 | `lexicon` | phones, syllables, words |
 | `score` | melody, rhythm, words, harmony |
 | `singer` | what stays the same about a voice |
+| `tracks` | values that change over time |
 | `voice` | the singing itself |
 | `band` | accompaniment: who plays what and when |
 | `instruments` | what makes its sounds: `wavetable`, or `sound_font` |
 | `room` | reverberation, microphone, noise |
 | `clip` | all of them together: `render_clip`, `render_song` |
+| `mouth` | how lips, jaw and tongue move while singing |
+| `face` | what it looks like: `render_mouth` |
+| `camera` | how it is filmed |
 | `training` | an endless stream of training clips |
 | `corpus` | folders in the layouts of real corpora, and in its own |
 
@@ -27,6 +31,7 @@ from data_prep.minisinging.corpus import (
     as_n20emv2,
     as_tonas,
 )
+from data_prep.minisinging.face import render_mouth
 from data_prep.minisinging.training import training_clip
 
 __all__ = [
@@ -40,6 +45,7 @@ __all__ = [
     "as_n20emv2",
     "as_tonas",
     "render_clip",
+    "render_mouth",
     "render_song",
     "training_clip",
 ]

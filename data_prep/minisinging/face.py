@@ -1,12 +1,11 @@
-"""Lip video: the mouth of a singer, drawn and filmed.
+"""Lip video: the mouth of a singer, drawn, and filmed by `camera`.
 
-A picture is made in three steps. The skin with nose and chin is a relief,
-lit once for a song, whose lower part moves with the jaw. Lips, teeth and
-tongue are drawn over it from a few curves per picture. Then comes the camera:
-head and tracking motion, light, blur, noise, compression, frame rate.
+The skin with nose and chin is a relief, lit once for a song, whose lower part
+moves with the jaw. Lips, teeth and tongue are drawn over it from a few curves
+per picture.
 
-Lengths are in pixels of the crop, which is `SIZE` wide and high, as the crops
-of AV-HuBERT: eyes and nose are at rest there, the mouth is near the middle
+Lengths are in pixels of the crop, which is 96 wide and high, as the crops of
+AV-HuBERT: eyes and nose are at rest there, the mouth is near the middle
 and 40 to 55 pixels wide. `u` goes to the right and `v` down, from the middle
 of the closed mouth.
 """
@@ -17,8 +16,15 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import ndimage
 
+from data_prep.minisinging.camera import (
+    HALF_PLANE,
+    VIDEO_RATE,
+    draw_filming,
+    film,
+    gaps,
+)
 from data_prep.minisinging.mouth import (
     MOUTH_RATE,
     PARTS,
@@ -27,12 +33,7 @@ from data_prep.minisinging.mouth import (
     move_mouth,
 )
 
-SIZE = 96
-VIDEO_RATE = 50
-
-# Half the width of the plane that faces are drawn on, and the window in it
-# that holds the mouth (u, v).
-_HALF = 60
+# The window of the plane that holds the mouth (u, v).
 _LEFT, _RIGHT, _TOP, _BOTTOM = -36, 36, -24, 44
 
 # How far the corners of the mouth sink and the upper lip rises when it opens,
@@ -41,9 +42,6 @@ _SINK, _RISE = 0.28, 0.18
 
 # Points of the relief per pixel.
 _FINE = 3
-
-# Pictures at a time.
-_CHUNK = 32
 
 # One stream of random numbers for each part.
 _FACE, _MOVE, _FILM, _MOTION, _NOISE = range(5)
@@ -114,71 +112,6 @@ class Face:
     habits: Habits
 
 
-@dataclass(frozen=True)
-class Filming:
-    """How one song is filmed and its mouth cut out.
-
-    Arguments
-    ---------
-    fps : float
-        Pictures per second of the camera, at most `VIDEO_RATE`.
-    offset_s : float
-        How much the pictures are late, seconds.
-    scale : float
-        Size relative to the usual one.
-    motion : float
-        Strength of the motion that tracking leaves; 1 is usual.
-    jitter : float
-        Standard deviation of the tracking error per picture, pixels.
-    yaw : float
-        Mean turn of the head, radians.
-    blur : float
-        Standard deviation of the blur, pixels.
-    ghost : float
-        Share of the picture before in each one.
-    light : tuple of (float, float)
-        Where the light comes from: right, above.
-    ambient : float
-        Share of the light that comes from everywhere.
-    flicker : float
-        Relative standard deviation of the brightness over time.
-    mean, contrast : float
-        Mean of the pictures (full scale is 1); factor on the differences.
-    gamma : float
-        Exponent of the camera's curve.
-    noise : float
-        Standard deviation of the noise (full scale is 1).
-    quality : float
-        Of the compression: 0 poor, 1 none.
-    block : int
-        Size of the compression's blocks in pixels of the crop.
-    microphone : tuple of (float, float, float) or None
-        Place (u, v) and radius of a microphone in front of the mouth.
-    gaps : float
-        Share of the song in which no mouth was found.
-    """
-
-    fps: float = 50.0
-    offset_s: float = 0.0
-    scale: float = 1.0
-    motion: float = 0.0
-    jitter: float = 0.0
-    yaw: float = 0.0
-    blur: float = 0.6
-    ghost: float = 0.0
-    light: tuple[float, float] = (0.2, 0.4)
-    ambient: float = 0.5
-    flicker: float = 0.0
-    mean: float = 0.45
-    contrast: float = 1.0
-    gamma: float = 1.0
-    noise: float = 0.0
-    quality: float = 1.0
-    block: int = 8
-    microphone: tuple[float, float, float] | None = None
-    gaps: float = 0.0
-
-
 def draw_face(rng, gender="female", style="pop") -> Face:
     """Draw a face and its habits.
 
@@ -236,51 +169,6 @@ def draw_face(rng, gender="female", style="pop") -> Face:
     )
 
 
-def draw_filming(rng) -> Filming:
-    """Draw a camera, a light and a room.
-
-    Arguments
-    ---------
-    rng : np.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    Filming
-
-    Example
-    -------
-    >>> draw_filming(np.random.default_rng(0)).fps in (25.0, 30.0, 50.0)
-    True
-    """
-    uniform, normal = rng.uniform, rng.normal
-    microphone = None
-    if uniform() < 0.12:
-        side = rng.choice([-1, 1])
-        microphone = (side * uniform(0, 30), uniform(28, 50), uniform(15, 32))
-    return Filming(
-        fps=float(rng.choice([25.0, 30.0, 50.0], p=[0.45, 0.25, 0.3])),
-        offset_s=float(np.clip(normal(0, 0.008), -0.02, 0.02)),
-        scale=float(np.exp(normal(0, 0.05))),
-        motion=uniform(0.3, 1.8),
-        jitter=uniform(0.0, 0.35),
-        yaw=float(np.clip(normal(0, 0.12), -0.35, 0.35)),
-        blur=uniform(0.3, 1.4),
-        ghost=max(0.0, uniform(-0.3, 0.4)),
-        light=(float(normal(0, 0.45)), uniform(-0.1, 0.8)),
-        ambient=uniform(0.25, 0.75),
-        flicker=uniform(0.0, 0.03),
-        mean=float(np.clip(normal(0.41, 0.11), 0.16, 0.7)),
-        contrast=uniform(0.7, 1.5),
-        gamma=uniform(0.75, 1.3),
-        noise=uniform(0.0, 0.025) ** 2 / 0.025,
-        quality=uniform(0.1, 1.0) if uniform() < 0.75 else 1.0,
-        block=int(rng.integers(5, 15)),
-        microphone=microphone,
-        gaps=uniform(0.005, 0.04) if uniform() < 0.08 else 0.0,
-    )
-
-
 def render_mouth(clip, seed=None, face=None, filming=None) -> np.ndarray:
     """Film the mouth that sings a clip.
 
@@ -319,23 +207,19 @@ def render_mouth(clip, seed=None, face=None, filming=None) -> np.ndarray:
         name: np.interp(at, grid, track).astype(np.float32)
         for name, track in zip(PARTS, tracks, strict=True)
     }
-    pictures = _film(moves, face, filming, rngs)
-    video = pictures[shown]
-    video[_gaps(frames, filming, rngs[_MOTION])] = 0
+    skin = _skin(face, filming)
+
+    def draw(part):
+        now = {name: track[part] for name, track in moves.items()}
+        canvas = _skins(skin, face.drop * now["jaw"])
+        _mouth(canvas, now, face, filming)
+        return canvas
+
+    centre = (0.5 - _RISE) * face.opening * moves["gap"]
+    motion, noise = rngs[_MOTION], rngs[_NOISE]
+    video = film(draw, times, centre, filming, motion, noise)[shown]
+    video[gaps(frames, filming, motion)] = 0
     return video
-
-
-def _gaps(frames, filming, rng):
-    """Which frames are missing: short bursts (frames,) bool."""
-    missing = np.zeros(frames, bool)
-    wanted = filming.gaps * frames
-    while missing.sum() < wanted:
-        start, length = rng.integers(frames), 2 + int(rng.exponential(8))
-        missing[start : start + length] = True
-    return missing
-
-
-# ------------------------------------------------------------------ drawing
 
 
 def _ramp(x):
@@ -350,7 +234,7 @@ def _bump(u, v, at_u, at_v, wide, high):
 
 def _plane(step):
     """Coordinates u (row) and v (column) of the plane."""
-    at = (np.arange(2 * _HALF * step) + 0.5) / step - _HALF
+    at = (np.arange(2 * HALF_PLANE * step) + 0.5) / step - HALF_PLANE
     return at[None, :].astype(np.float32), at[:, None].astype(np.float32)
 
 
@@ -437,16 +321,16 @@ def _fold(face, u, v, side):
 
 def _hair(face, rng, u, v):
     """Share of the light that hair takes (points, points)."""
-    wild = 2.5 * _noise(rng, u.shape[1], 3)
+    wild = 1.3 * _noise(rng, u.shape[1], 2.5)
     line = 17 - 32 * _ramp((np.abs(u) - 14) / 34)
     beard = _ramp((v - line + wild) / 9)
-    lip = _ramp((v + 17 + wild) / 5) * _ramp((28 - np.abs(u) + wild) / 8)
+    lip = _ramp((v + 17 + wild) / 8) * _ramp((27 - np.abs(u) + wild) / 10)
     lip = lip * _ramp((4 - v) / 5) * (1 - 0.5 * _bump(u, v, 0, -11, 2.5, 9))
-    strands = _noise(rng, u.shape[1], (0.9, 0.45))
+    strands = _noise(rng, u.shape[1], (0.8, 0.35))
     thick = np.clip(beard * face.beard + lip * face.moustache, 0, 1)
     short = np.clip(beard + 0.8 * lip, 0, 1) * face.stubble
     return np.clip(
-        thick * (0.5 + 0.16 * strands) + short * (0.14 + 0.09 * strands), 0, 0.9
+        thick * (0.55 + 0.1 * strands) + short * (0.14 + 0.08 * strands), 0, 0.9
     )
 
 
@@ -461,11 +345,11 @@ def _pull():
 
 def _skins(skin, drop):
     """Skin with the jaw lowered by `drop` pixels each (pictures, 120, 120)."""
-    columns = 2 * _HALF * _FINE
+    columns = 2 * HALF_PLANE * _FINE
     _, v = _plane(1)
     u, _ = _plane(1)
-    column = ((u + _HALF) * _FINE).astype(np.int32)
-    row = (v + _HALF) * _FINE - drop[:, None, None] * (_FINE * _pull())
+    column = ((u + HALF_PLANE) * _FINE).astype(np.int32)
+    row = (v + HALF_PLANE) * _FINE - drop[:, None, None] * (_FINE * _pull())
     flat = row.astype(np.int32) * columns + column
     return skin.ravel()[flat]
 
@@ -522,7 +406,9 @@ def _mouth(canvas, moves, face, filming):
         return rows.astype(np.float32)[:, None, :]
 
     window = canvas[
-        :, _TOP + _HALF : _BOTTOM + _HALF, _LEFT + _HALF : _RIGHT + _HALF
+        :,
+        _TOP + HALF_PLANE : _BOTTOM + HALF_PLANE,
+        _LEFT + HALF_PLANE : _RIGHT + HALF_PLANE,
     ]
     right, above = filming.light
     # Folds deepen in a wide mouth.
@@ -601,206 +487,3 @@ def _teeth(face, u):
         gap = np.abs(phase - np.round(phase))
         rows.append(1 - 0.16 * np.exp(-((gap / 0.1) ** 2)))
     return rows
-
-
-# ------------------------------------------------------------------ filming
-
-
-def _wander(rng, times, rate_hz, count=1):
-    """Smooth random tracks (count, pictures) of about unit variance."""
-    knots = int(times[-1] * rate_hz) + 5
-    values = ndimage.gaussian_filter1d(
-        rng.standard_normal((count, 4 * knots)), 2.0, axis=1
-    )
-    values *= 2.66
-    at = times * rate_hz * 4
-    return np.array(
-        [np.interp(at, np.arange(4 * knots), row) for row in values]
-    )
-
-
-def _film(moves, face, filming, rngs):
-    """Pictures of the camera (pictures, 96, 96) uint8."""
-    count = len(moves["gap"])
-    times = np.arange(count) / filming.fps
-    skin = _skin(face, filming)
-    motion, noise = rngs[_MOTION], rngs[_NOISE]
-    pose = _pose(moves, face, filming, motion, times)
-    light = _lights(filming, motion, times)
-    screen = _microphone(filming, motion, times)
-    squeeze = _compression(filming, noise)
-    curve = _curve(filming)
-    pictures = np.empty((count, SIZE, SIZE), np.uint8)
-    exposure = last = None
-    for start in range(0, count, _CHUNK):
-        part = slice(start, start + _CHUNK)
-        now = {name: track[part] for name, track in moves.items()}
-        canvas = _skins(skin, face.drop * now["jaw"])
-        _mouth(canvas, now, face, filming)
-        crop = _crop(canvas, {name: x[part] for name, x in pose.items()})
-        if exposure is None:
-            exposure = max(float(crop[0].mean()), 1e-3)
-        if screen is not None:
-            screen(crop, part)
-        # Light and exposure, as one factor and one summand per point.
-        gain = filming.contrast * filming.mean / exposure
-        crop *= (gain * light(part)).astype(np.float32)
-        crop += np.float32(filming.mean * (1 - filming.contrast))
-        if filming.ghost:
-            before = crop[:1] if last is None else last
-            before = np.concatenate([before, crop[:-1]])
-            last = crop[-1:].copy()
-            crop += np.float32(filming.ghost) * (before - crop)
-        if filming.blur > 0.2:
-            for axis in (1, 2):
-                crop = ndimage.gaussian_filter1d(
-                    crop, filming.blur, axis=axis, truncate=2.5
-                )
-        if filming.noise:
-            crop += np.float32(filming.noise) * noise.standard_normal(
-                crop.shape, dtype=np.float32
-            )
-        if squeeze is not None:
-            crop = squeeze(crop)
-        crop *= len(curve) - 1
-        np.clip(crop, 0, len(curve) - 1, out=crop)
-        pictures[part] = curve[crop.astype(np.int16)]
-    return pictures
-
-
-def _curve(filming):
-    """Grey values of 1024 brightnesses: the camera's curve (1024,) uint8."""
-    x = np.arange(1024) / 1023
-    middle = filming.mean
-    bright = middle * (x / middle) ** filming.gamma
-    # Zeros mean a missing picture: no picture is all black.
-    return np.clip(bright * 255 + 0.5, 1, 255).astype(np.uint8)
-
-
-def _lights(filming, rng, times):
-    """Brightness over place and time: a function of a slice of pictures."""
-    slow = filming.flicker * _wander(rng, times, 0.7, 3)
-    lean = rng.normal(0, 0.08, 2)
-    at = (np.arange(SIZE, dtype=np.float32) - SIZE / 2) / (SIZE / 2)
-
-    def light(part):
-        rows = 1 + slow[0, part, None] + (lean[0] + slow[1, part, None]) * at
-        columns = 1 + (lean[1] + slow[2, part, None]) * at
-        return (
-            rows.astype(np.float32)[:, :, None]
-            * columns.astype(np.float32)[:, None, :]
-        )
-
-    return light
-
-
-def _microphone(filming, rng, times):
-    """Give a function that puts a microphone in front of the mouth, or None."""
-    if filming.microphone is None:
-        return None
-    across, down, radius = filming.microphone
-    sway = _wander(rng, times, 0.3, 2).astype(np.float32)
-    tone = rng.uniform(0.05, 0.3)
-    # The grille: a fine grid on a ball, lit from above.
-    reach = int(radius) + 2
-    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float32)
-    far = np.hypot(x, y) / radius
-    mask = np.clip((1 - far) * radius + 0.5, 0, 1)
-    ball = np.sqrt(np.clip(1 - far**2, 0, 1))
-    mesh = 1 + 0.3 * np.sin(1.9 * (x + y)) * np.sin(1.9 * (x - y))
-    ball = tone * (0.2 + 1.2 * ball - 0.7 * y / radius) * mesh
-    ball = np.clip(ball, 0.02, None)
-    places = np.stack([down + 2.0 * sway[0], across + 2.5 * sway[1]])
-    places = np.rint(places + SIZE / 2).astype(int)
-
-    def cover(crop, part):
-        for picture, row, column in zip(crop, *places[:, part], strict=True):
-            at = [max(0, row - reach), max(0, column - reach)]
-            end = [min(SIZE, row + reach + 1), min(SIZE, column + reach + 1)]
-            if at[0] >= end[0] or at[1] >= end[1]:
-                continue
-            piece = (
-                slice(at[0] - row + reach, end[0] - row + reach),
-                slice(at[1] - column + reach, end[1] - column + reach),
-            )
-            under = picture[at[0] : end[0], at[1] : end[1]]
-            under += mask[piece] * (ball[piece] - under)
-
-    return cover
-
-
-def _compression(filming, rng):
-    """Give a function that compresses pictures in blocks, or None."""
-    if filming.quality >= 1:
-        return None
-    # The crop is a resized part of a whole picture: its blocks may have any
-    # size and start anywhere.
-    size = filming.block
-    start = int(rng.integers(size))
-    count = -(-(SIZE + start) // size)
-    around = (0, 0), (start, count * size - SIZE - start)
-    order = np.arange(size) * 8 / size
-    step = 0.12 * (1 - filming.quality) ** 2
-    steps = step * (0.5 + 0.3 * (order[:, None] + order[None, :]))
-    steps = steps[:, None, :].astype(np.float32)
-
-    def squeeze(crop):
-        padded = np.pad(crop, (*around, around[1]), mode="edge")
-        blocks = padded.reshape(-1, count, size, count, size)
-        parts = fft.dctn(blocks, axes=(2, 4), norm="ortho")
-        parts /= steps
-        np.rint(parts, out=parts)
-        parts *= steps
-        parts = fft.idctn(parts, axes=(2, 4), norm="ortho", overwrite_x=True)
-        whole = parts.reshape(padded.shape)
-        return whole[:, start : start + SIZE, start : start + SIZE]
-
-    return squeeze
-
-
-def _pose(moves, face, filming, rng, times):
-    """Motion of the head and of the crop, a track each (pictures,)."""
-    slow = _wander(rng, times, 0.4, 5) * filming.motion
-    shake = rng.standard_normal((2, len(times))) * filming.jitter
-    # The crop follows the middle of the mouth, smoothed over 12 pictures.
-    centre = (0.5 - _RISE) * face.opening * moves["gap"]
-    window = np.ones(12) / 12
-    padded = np.pad(centre, (6, 5), mode="edge")
-    follow = np.convolve(padded, window, "valid")
-    return {
-        "tilt": 0.02 * slow[0],
-        "scale": filming.scale * (1 + 0.015 * slow[1]),
-        "yaw": filming.yaw + 0.05 * slow[2],
-        "right": 0.8 * slow[3] + shake[0],
-        "down": follow + 0.8 * slow[4] + shake[1],
-    }
-
-
-def _crop(canvas, pose):
-    """Look at pictures of the plane through the crop, bilinearly."""
-    at = np.arange(SIZE, dtype=np.float32) - (SIZE - 1) / 2
-    x, y = at[None, None, :], at[None, :, None]
-    p = {k: np.float32(t)[:, None, None] for k, t in pose.items()}
-    cos = np.cos(p["tilt"]) / p["scale"]
-    sin = np.sin(p["tilt"]) / p["scale"]
-    u = x * cos + y * sin
-    v = y * cos - x * sin
-    # A turned head is narrower, and more so on the far side.
-    turn = np.sin(p["yaw"])
-    u = u / np.cos(p["yaw"]) + u * u * (turn * np.float32(0.006))
-    limit = np.float32(2 * _HALF - 1.01)
-    column = np.clip(u + p["right"] + np.float32(_HALF - 0.5), 0, limit)
-    row = np.clip(v + p["down"] + np.float32(_HALF - 0.5), 0, limit)
-    left, top = column.astype(np.int32), row.astype(np.int32)
-    column -= left
-    row -= top
-    size = 2 * _HALF
-    first = np.arange(len(canvas), dtype=np.int32)[:, None, None] * size**2
-    flat = first + top * size + left
-    pixels = canvas.ravel()
-    above = pixels[flat]
-    above += column * (pixels[flat + 1] - above)
-    flat += size
-    below = pixels[flat]
-    below += column * (pixels[flat + 1] - below)
-    return above + row * (below - above)

@@ -13,8 +13,11 @@ a vowel show no more than that: the lips do not tell of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+
+from data_prep.minisinging.tracks import smooth, wander
 
 # Points per second of all tracks.
 MOUTH_RATE = 100
@@ -219,11 +222,11 @@ def move_mouth(clip, habits, rng) -> np.ndarray:
         if name in CONSONANT_SHAPES:
             _gesture(tracks, start, stop, name, habits, z)
     # Nobody holds quite still.
-    still = _wander(rng, points, 1.5, len(PARTS))
-    tracks[_GAP] += 0.02 * still[_GAP] * np.minimum(1, tracks[_GAP] / 0.1)
-    tracks[_JAW] += 0.02 * still[_JAW]
-    tracks[_WIDTH] += 0.08 * still[_WIDTH]
-    tracks[_RAISE] += 0.08 * still[_RAISE]
+    still = np.array([_wander(rng, points, 1.5) for _ in range(4)])
+    tracks[_GAP] += 0.025 * still[0] * np.minimum(1, tracks[_GAP] / 0.1)
+    tracks[_JAW] += 0.025 * still[1]
+    tracks[_WIDTH] += 0.1 * still[2]
+    tracks[_RAISE] += 0.1 * still[3]
     tracks[_WIDTH] = np.clip(tracks[_WIDTH], -1.2, 1.4)
     others = [k for k in range(len(PARTS)) if k != _WIDTH]
     tracks[others] = np.clip(tracks[others], 0, 1.4)
@@ -239,27 +242,8 @@ def _index(seconds, points):
     return int(min(max(round(seconds * MOUTH_RATE), 0), points))
 
 
-def _smooth(track, width_s):
-    """Smooth tracks (..., points) over a Hann window; edges are held."""
-    width = int(width_s * MOUTH_RATE) | 1
-    if width < 3:
-        return track
-    window = np.hanning(width + 2)[1:-1]
-    window /= window.sum()
-    half = width // 2
-    flat = track.reshape(-1, track.shape[-1])
-    padded = np.pad(flat, ((0, 0), (half, half)), mode="edge")
-    out = [np.convolve(row, window, "valid") for row in padded]
-    return np.array(out).reshape(track.shape)
-
-
-def _wander(rng, points, rate_hz, count):
-    """Random tracks (count, points) of about unit variance, `rate_hz` fast."""
-    knots = int(points / MOUTH_RATE * rate_hz) + 4
-    at = np.arange(points) * (rate_hz / MOUTH_RATE)
-    values = rng.standard_normal((count, knots))
-    rows = [np.interp(at, np.arange(knots), row) for row in values]
-    return 1.3 * _smooth(np.array(rows), 1 / rate_hz)
+_smooth = partial(smooth, rate=MOUTH_RATE)
+_wander = partial(wander, rate=MOUTH_RATE)
 
 
 def _posture(name):
@@ -347,7 +331,7 @@ def _vowels(phones, habits, rng, points):
             )
             d = _index(following, points)
             tracks[:, c:d] = second[:, None]
-    return _smooth(tracks, habits.quickness_s)
+    return np.array([_smooth(t, habits.quickness_s) for t in tracks])
 
 
 def _effort(clip, habits, points):

@@ -13,6 +13,7 @@ second and interpolated to samples.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import fft as sfft
@@ -20,6 +21,7 @@ from scipy import fft as sfft
 from data_prep.minisinging.lexicon import CONSONANTS, VOWELS
 from data_prep.minisinging.score import Score
 from data_prep.minisinging.singer import Singer
+from data_prep.minisinging.tracks import smooth, wander
 from speechbrain_ext.notes import Note, NoteSequence, midi_to_hz
 
 CONTROL_RATE = 500
@@ -223,26 +225,8 @@ def _shorten(plan, stop):
     plan.vowel_end = plan.coda[0][0] if plan.coda else stop
 
 
-def _smooth(track, width_s):
-    """Smooth a control track with a Hann window; edges are held."""
-    width = int(width_s * CONTROL_RATE) | 1
-    if width < 3:
-        return track
-    window = np.hanning(width + 2)[1:-1]
-    window /= window.sum()
-    half = width // 2
-    padded = np.concatenate(
-        [np.full(half, track[0]), track, np.full(half, track[-1])]
-    )
-    return np.convolve(padded, window, "valid")
-
-
-def _wander(rng, points, rate_hz):
-    """Random track of unit variance that changes `rate_hz` times a second."""
-    knots = int(points / CONTROL_RATE * rate_hz) + 3
-    at = np.arange(points) * (rate_hz / CONTROL_RATE)
-    track = np.interp(at, np.arange(knots), rng.standard_normal(knots))
-    return _smooth(track, 1.0 / rate_hz)
+_smooth = partial(smooth, rate=CONTROL_RATE)
+_wander = partial(wander, rate=CONTROL_RATE)
 
 
 def _index(seconds, points):

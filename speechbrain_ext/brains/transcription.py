@@ -397,8 +397,7 @@ class TranscriptionBrain(RecipeBrain):
                 )
                 self.references[batch.song_id[k]] = batch.notes[k], batch.f0[k]
         return sum(
-            weights.get(name, 1.0) * value
-            for name, value in terms.items()
+            weights.get(name, 1.0) * value for name, value in terms.items()
         )
 
     # ---- optimisation ---------------------------------------------------

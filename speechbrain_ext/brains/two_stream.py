@@ -1,6 +1,8 @@
 """The Brain of transcription from sound and lips."""
 
 import numpy as np
+import speechbrain as sb
+import torch
 
 from speechbrain_ext.brains.training import unwrap
 from speechbrain_ext.brains.transcription import (
@@ -10,6 +12,7 @@ from speechbrain_ext.brains.transcription import (
 )
 from speechbrain_ext.encoders.two_stream import streams_of
 from speechbrain_ext.errors import ConfigError
+from speechbrain_ext.frames import UNKNOWN
 from speechbrain_ext.lip_datasets import add_lips
 
 # Lips hardly tell the pitch, so these decide where there is no sound.
@@ -105,6 +108,28 @@ class TwoStreamBrain(TranscriptionBrain):
         return self.modules.encoder(
             batch.sig.data, lengths, batch.lips.data, batch.streams.data
         )
+
+    def compute_objectives(self, logits, batch, stage):
+        """Loss of a batch; what is only seen teaches little about pitch.
+
+        Arguments
+        ---------
+        logits : torch.Tensor (batch, frames, outputs)
+        batch : PaddedBatch
+        stage : speechbrain.Stage
+
+        Returns
+        -------
+        torch.Tensor
+            Scalar. In training, the pitch of items without sound counts in
+            one of four, which gives a likely one; their contour never does.
+        """
+        if stage == sb.Stage.TRAIN:
+            seen_only = ~batch.streams.data[:, 0]
+            batch.f0_target.data[seen_only] = float("nan")
+            spared = torch.rand(len(seen_only)).to(seen_only.device) >= 0.25
+            batch.pitch.data[seen_only & spared] = UNKNOWN
+        return super().compute_objectives(logits, batch, stage)
 
     def parts(self) -> dict:
         """Parameters by part: `head`, `encoder` (lips, fusion) and `audio`.

@@ -163,10 +163,18 @@ def run_option_names():
     return {field.name for field in fields(RunOptions)}
 
 
+def sources(root, path):
+    """Code that a YAML file is for: of all scripts beside it."""
+    found = {}
+    for script in sorted(path.parent.glob("*.py")):
+        found |= recipe_code(root, script)
+    return list(found.values())
+
+
 def orphan_keys(root, path, also_used=frozenset()):
     """Top-level keys that nothing uses."""
     used, patterns = references(path) | set(also_used), set()
-    for source in recipe_code(root, path.with_name("experiment.py")).values():
+    for source in sources(root, path):
         keys, dynamic = used_hparams(source)
         used |= keys
         patterns |= dynamic
@@ -184,6 +192,9 @@ def ghost_keys(root, path):
     used = references(path)
     for source in recipe_code(root, path.with_name("experiment.py")).values():
         used |= used_hparams(source)[0]
+    # Others run trained models too, whose hparams are not the recipe's.
+    for script in path.parent.glob("*.py"):
+        used |= used_hparams(script.read_text("utf-8"))[0]
     return sorted(used - effective_entries(path).keys())
 
 

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from speechbrain_ext.audio import audio_info, read_audio
+from speechbrain_ext.audio import read_audio
 from speechbrain_ext.inference.synchrony import (
     estimate_lag,
     lip_motion,
@@ -13,6 +13,8 @@ from speechbrain_ext.inference.synchrony import (
 )
 
 pytestmark = pytest.mark.realdata
+
+RATE = 16000
 
 # Left, top and width of the square around the mouth, in pixels.
 MOUTHS = {
@@ -37,7 +39,7 @@ def talkers(shared_data):
                 grey = frame.to_ndarray(format="gray")
                 crop = grey[top : top + width, left : left + width]
                 crops += [crop, crop]  # 25 pictures per second
-        sound = sound_motion(read_audio(path), audio_info(path).sample_rate)
+        sound = sound_motion(read_audio(path, sample_rate=RATE), RATE)
         tracks.append((sound[:148], lip_motion(np.stack(crops))[:148]))
     return tracks
 
