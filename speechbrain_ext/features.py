@@ -200,7 +200,7 @@ class FeatureStore:
         ManifestError
             If the song is missing or damaged.
         """
-        return np.asarray(self._open(song_id)[first:last], dtype=np.float32)
+        return np.array(self._open(song_id)[first:last], dtype=np.float32)
 
     def check(self, lengths, channels) -> None:
         """Make sure that all of some songs are here.

@@ -91,7 +91,9 @@ class Pair(NamedTuple):
     def condition(self) -> Condition:
         """As the reports of robustness have it."""
         modality = "both" if self.video == "lips" else "audio"
-        return Condition(self.noise or "clean", self.noise_db, "whole", modality)
+        return Condition(
+            self.noise or "clean", self.noise_db, "whole", modality
+        )
 
 
 def plan_pairs(noise, noise_db, video) -> list[Pair]:
@@ -229,7 +231,11 @@ def open_stores(hparams, pairs) -> dict:
             stores[pair.sound] = store, noise, "audio"
     if any(pair.video == "lips" for pair in pairs):
         settings = {"stream": "video", "model": seen, **shared}
-        stores["video"] = FeatureStore(folder / "video", settings), None, "video"
+        stores["video"] = (
+            FeatureStore(folder / "video", settings),
+            None,
+            "video",
+        )
     return stores
 
 

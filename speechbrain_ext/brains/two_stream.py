@@ -15,6 +15,7 @@ from speechbrain_ext.errors import ConfigError
 from speechbrain_ext.frames import UNKNOWN
 from speechbrain_ext.lip_datasets import add_lips
 
+
 class TwoStreamBrain(TranscriptionBrain):
     """Trains and evaluates an `encoders.two_stream.TwoStreamEncoder`.
 
