@@ -494,7 +494,7 @@ def _described(head):
     )
 
 
-def pair_hparams(hparams, pair):
+def pair_hparams(hparams, pair, heard, seen):
     """Hyper-parameters of one model, built anew in a folder of its own.
 
     Arguments
@@ -502,12 +502,14 @@ def pair_hparams(hparams, pair):
     hparams : dict
         Of the run; its `output_folder` holds `recipe.yaml`.
     pair : Pair
+    heard : FeatureStore
+    seen : FeatureStore or None
 
     Returns
     -------
     dict
-        Its `output_folder` is `<output_folder>/<name of the pair>`, with
-        `hyperparams.yaml`.
+        With `heard` and `seen`. Its `output_folder` is `<output_folder>/<name
+        of the pair>`, with `hyperparams.yaml`.
     """
     output = Path(hparams["output_folder"])
     folder = output / pair.name
@@ -529,7 +531,9 @@ def pair_hparams(hparams, pair):
             temporary.write_text(resolved.getvalue(), encoding="utf-8")
 
     run_on_main(note)
-    return recipe.load(own, overrides)
+    hparams = recipe.load(own, overrides)
+    hparams["heard"], hparams["seen"] = heard, seen
+    return hparams
 
 
 def run_two_stage(hparams, run_opts, rows) -> dict:
@@ -563,7 +567,7 @@ def run_two_stage(hparams, run_opts, rows) -> dict:
     for pair in pairs:
         heard = stores[pair.sound]
         seen = stores["video"] if pair.video == "lips" else None
-        own = pair_hparams(hparams, pair)
+        own = pair_hparams(hparams, pair, heard, seen)
         check_marker(
             own["output_folder"],
             {
@@ -573,7 +577,6 @@ def run_two_stage(hparams, run_opts, rows) -> dict:
                 for key, value in store.settings.items()
             },
         )
-        own["heard"], own["seen"] = heard, seen
         (results[pair.condition],) = run_transcription(
             own,
             run_opts,
