@@ -586,5 +586,8 @@ def run_two_stage(hparams, run_opts, rows) -> dict:
             brain_class=TwoStageBrain,
         ).values()
         if if_main_process():
-            write_report(results, Path(hparams["output_folder"]) / "results")
+            folder = Path(hparams["output_folder"])
+            # Two batches of training must not replace real results.
+            folder = folder / "debug" if run_opts.get("debug") else folder
+            write_report(results, folder / "results")
     return results
