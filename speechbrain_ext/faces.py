@@ -42,7 +42,7 @@ MAX_UNSEEN_S = 1.0
 # ... nor before its first and after its last sighting for longer than this.
 _EDGE_S = 0.2
 
-# Where the motion is lost too, a way of so many seconds is drawn straight.
+# Where the motion is not known, a way of so many seconds is drawn straight.
 MAX_GAP_S = 0.4
 
 # Length of the smoothing window: 12 frames of the 50 per second.
@@ -470,7 +470,7 @@ class _Person:
         for chain in self.chains:
             for _, mouth, line, score in chain.sightings:
                 away = abs(mouth - middle) / (abs(middle) + 1e-9)
-                total += score * abs(line) * (1 - 0.5 * min(1.0, away))
+                total += score * abs(line) ** 2 * (1 - 0.5 * min(1.0, away))
         return total
 
 
@@ -499,6 +499,7 @@ class FaceTracker:
 
     def __init__(self, detector):
         self.detector = detector
+        self._unseen_s = MAX_UNSEEN_S if detector.local else MAX_GAP_S
         self.times: list[float] = []
         self.cuts: list[int] = []
         self._parts: list[FacePath] = []
@@ -509,7 +510,7 @@ class FaceTracker:
         self._first = len(self.times)
         self._people: list[_Person] = []
         self._looked = self._looked_around = -np.inf
-        self._tries = 0
+        self._looks = 0
 
     def add(self, picture, time) -> None:
         """Take the next picture.
@@ -557,7 +558,7 @@ class FaceTracker:
 
     def _move(self, person, picture, time):
         """Carry a face from the previous picture to this one."""
-        if time - person.seen_s > MAX_UNSEEN_S:
+        if time - person.seen_s > self._unseen_s:
             person.alive = False
             return
         if not self.detector.local:
@@ -589,6 +590,7 @@ class FaceTracker:
     def _look(self, picture, index, time):
         """Let the detector look, and tell whom it saw."""
         self._looked = time
+        self._looks += 1
         living = [p for p in self._people if p.alive]
         around = (
             not self.detector.local
@@ -605,9 +607,13 @@ class FaceTracker:
         faces = self.detector.detect(picture)
         best = max((face.score for face in faces), default=0.0)
         if self.detector.local and best < 0.5 and not living:
-            tilted = self._look_tilted(picture)
-            if max((face.score for face in tilted), default=0.0) > best:
-                faces = tilted
+            # To both sides where a shot begins, else in turn.
+            sides = (1, -1) if self._looks < 4 else ((-1) ** self._looks,)
+            for side in sides:
+                tilted = self._look_tilted(picture, side)
+                score = max((face.score for face in tilted), default=0.0)
+                if score > best:
+                    best, faces = score, tilted
         self._recognise(faces, picture, index, time)
 
     def _look_at(self, person, picture):
@@ -626,11 +632,10 @@ class FaceTracker:
             default=None,
         )
 
-    def _look_tilted(self, picture):
-        """Look for heads that lean to one side, then to the other."""
-        self._tries += 1
+    def _look_tilted(self, picture, side):
+        """Look for heads that lean to one side (1) or the other (-1)."""
         height, width = picture.shape
-        turn = np.exp(1j * np.deg2rad(25.0 if self._tries % 2 else -25.0))
+        turn = np.exp(1j * np.deg2rad(25.0 * side))
         middle = complex(width, height) / 2
         shift = middle - turn * middle
         tilted = warp(picture, turn, shift, (width, height))
@@ -671,7 +676,7 @@ class FaceTracker:
         count = len(times)
         if not count:
             return
-        people = [p for p in self._people if _is_face(p, count)]
+        people = [p for p in self._people if _is_face(p, self._looks)]
         chosen = max(
             people, key=lambda p: p.importance(self._shape), default=None
         )
@@ -683,49 +688,57 @@ class FaceTracker:
             nothing = np.full(count, np.nan + 0j)
             part = (nothing, nothing.copy(), np.zeros(count))
         else:
-            part = _way(chosen, times, self._first, self.detector.steady_s)
+            part = self._way(chosen, times)
         mouth, eyes, confidence = part
         confidence = np.where(others, 0.6, 1.0) * confidence
         self._parts.append(
             FacePath(mouth, eyes, confidence, [], others & (confidence > 0))
         )
 
+    def _way(self, person, times):
+        """Mouth, eye line and confidence of a person in a shot's pictures."""
+        count = len(times)
+        mouth = np.full(count, np.nan + 0j)
+        eyes = mouth.copy()
+        confidence = np.zeros(count)
+        limits = (
+            self.detector.steady_s,
+            self._unseen_s,
+            min(_EDGE_S, self.detector.step_s),
+        )
+        for chain in person.chains:
+            start = chain.first - self._first
+            here = slice(start, start + len(chain.scales))
+            found = _chain_way(chain, times[here], *limits)
+            mouth[here], eyes[here], confidence[here] = found
+        _bridge(times, mouth, eyes, confidence)
+        for begin, end in _runs(confidence > 0):
+            for values in (mouth, eyes):
+                values[begin:end] = _smooth(values[begin:end], times[begin:end])
+        return mouth, eyes, confidence
 
-def _is_face(person, count):
+
+def _is_face(person, looks):
     """Whether what was seen is a face, and no pattern that looks like one."""
     scores = person.scores()[:, 1]
-    return len(scores) >= min(_SIGHTINGS, count) and scores.mean() >= _SURE
+    return len(scores) >= min(_SIGHTINGS, looks) and scores.mean() >= _SURE
 
 
 def _in_view(person, times, first):
     """Pictures between sightings that are not far apart."""
     seen = times[person.scores()[:, 0].astype(int) - first]
+    before = np.searchsorted(seen, times, side="right") - 1
     after = np.searchsorted(seen, times)
-    before = np.clip(np.searchsorted(seen, times, side="right") - 1, 0, None)
-    inside = (after < len(seen)) & (times >= seen[0])
-    gap = seen[np.clip(after, 0, len(seen) - 1)] - seen[before]
-    return inside & (gap <= _LOOK_AROUND_S + MAX_UNSEEN_S)
+    inside = (before >= 0) & (after < len(seen))
+    before, after = np.clip(before, 0, None), np.clip(after, 0, len(seen) - 1)
+    gap = seen[after] - seen[before]
+    nearest = np.minimum(
+        np.abs(times - seen[before]), np.abs(seen[after] - times)
+    )
+    return (nearest <= _EDGE_S) | (inside & (gap <= 2 * _LOOK_AROUND_S))
 
 
-def _way(person, times, first, steady_s):
-    """Mouth, eye line and confidence of a person in all pictures of a shot."""
-    count = len(times)
-    mouth = np.full(count, np.nan + 0j)
-    eyes = mouth.copy()
-    confidence = np.zeros(count)
-    for chain in person.chains:
-        start, length = chain.first - first, len(chain.scales)
-        here = slice(start, start + length)
-        found = _chain_way(chain, times[here], steady_s)
-        mouth[here], eyes[here], confidence[here] = found
-    _bridge(times, mouth, eyes, confidence)
-    for begin, end in _runs(confidence > 0):
-        for values in (mouth, eyes):
-            values[begin:end] = _smooth(values[begin:end], times[begin:end])
-    return mouth, eyes, confidence
-
-
-def _chain_way(chain, times, steady_s):
+def _chain_way(chain, times, steady_s, unseen_s, edge_s):
     """Mouth, eye line and confidence in the pictures of a chain."""
     rows = chain.sightings
     at = np.array([row[0] for row in rows]) - chain.first
@@ -753,7 +766,7 @@ def _chain_way(chain, times, steady_s):
         np.maximum(np.abs(since), np.abs(until)),
     )
     present = np.where(
-        inside, since + until <= MAX_UNSEEN_S, nearest <= _EDGE_S
+        inside, since + until <= unseen_s + 5e-4, nearest <= edge_s + 5e-4
     )
     confidence = np.interp(times, seen, scores)
     # Trust goes down to half in the middle of the longest gap.

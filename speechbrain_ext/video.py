@@ -482,7 +482,8 @@ def frame_sources(times, end_s) -> np.ndarray:
     >>> frame_sources(np.array([0.03, 0.05]), 0.1).tolist()
     [-1, 0, 1, 1, 1]
     """
-    centres = frame_centres(n_frames(end_s))
+    # A frame whose middle comes before the end is there.
+    centres = frame_centres(n_frames(end_s + FRAME_S / 2))
     # Time stamps are rounded, in some containers to a millisecond.
     sources = np.searchsorted(times, centres + 5e-4, side="right") - 1
     age = centres - np.asarray(times)[sources]

@@ -188,6 +188,13 @@ def render_mouth(clip, seed=None, face=None, filming=None) -> np.ndarray:
     np.ndarray (frames, 96, 96)
         uint8, grey. Frame k shows the time from k / 50 to (k + 1) / 50 s; the
         last one may go past the end. A frame of zeros: no mouth was found.
+
+    Example
+    -------
+    >>> from data_prep.minisinging.clip import render_clip
+    >>> video = render_mouth(render_clip(1, 0.75, band=False))
+    >>> video.shape, video.dtype.name
+    ((38, 96, 96), 'uint8')
     """
     seed = [int(s) for s in np.atleast_1d(clip.seed if seed is None else seed)]
     rngs = [np.random.default_rng([*seed, _STREAM, k]) for k in range(5)]

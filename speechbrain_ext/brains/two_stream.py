@@ -45,6 +45,10 @@ class TwoStreamBrain(TranscriptionBrain):
             If there is no encoder of sound to be loaded.
         """
         super().load_start(hparams)
+        audio = hparams["encoder"].audio
+        if audio is not None and hparams["audio_optimizer"] is None:
+            # Before the modules are wrapped for several processes.
+            audio.requires_grad_(False)
         source = hparams["start_audio_from"]
         if not source or hparams["start_from"]:
             return
@@ -53,7 +57,6 @@ class TwoStreamBrain(TranscriptionBrain):
             load_weights,
         )
 
-        audio = hparams["encoder"].audio
         if audio is None:
             raise ConfigError(
                 f"start_audio_from is {source} but the encoder hears nothing: "
@@ -141,9 +144,6 @@ class TwoStreamBrain(TranscriptionBrain):
         audio = [] if encoder.audio is None else encoder.audio.parameters()
         audio = list(audio)
         theirs = {id(parameter) for parameter in audio}
-        if self.hparams.audio_optimizer is None:
-            for parameter in audio:
-                parameter.requires_grad_(False)
         return {
             "head": list(self.modules.head.parameters()),
             "encoder": [p for p in encoder.parameters() if id(p) not in theirs],

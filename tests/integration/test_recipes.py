@@ -60,12 +60,26 @@ def failed_checks(row, output):
 # By task: what the run reports, and the command that takes its model and a
 # recording, with the suffix of what that writes.
 USES = {
-    "audio_transcription": ("mean over songs", "transcribe", ".mid"),
-    "vocal_separation": ("BSS-Eval", "separate", "_vocals.wav"),
-    "two_stage_transcription": ("mean over", "transcribe", ".mid"),
+    "audio_transcription": ("mean over songs", ["transcribe"], ".mid"),
+    "audio_visual_transcription": (
+        "mean over songs",
+        ["transcribe", "--lips", "LIPS"],
+        ".mid",
+    ),
+    "video_transcription": (
+        "mean over songs",
+        ["transcribe", "--modality", "video", "--lips", "LIPS"],
+        ".mid",
+    ),
+    "two_stage_transcription": (
+        "mean over",
+        ["transcribe", "--lips", "LIPS"],
+        ".mid",
+    ),
+    "vocal_separation": ("BSS-Eval", ["separate"], "_vocals.wav"),
 }
 
-LIPS = """\
+LIP_SYSTEM = """\
 encoder: !new:speechbrain_ext.encoders.two_stream.TwoStreamEncoder
   lips: !new:speechbrain_ext.encoders.lips.LipEncoder
     widths: [8, 16]
@@ -82,9 +96,9 @@ def write_lips(folder):
         load_hyperparams,
     )
 
-    made = load_hyperparams(LIPS)
+    made = load_hyperparams(LIP_SYSTEM)
     folder.parent.mkdir(exist_ok=True)
-    export_model(folder, LIPS, made, "# Lips\n", overwrite=True)
+    export_model(folder, LIP_SYSTEM, made, "# Lips\n", overwrite=True)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["Hparam_file"])
@@ -96,13 +110,14 @@ def test_recipe(row, tmp_path):
     assert report in result.stdout
     # What a run leaves, a person can use.
     song = min(tmp_path.rglob("*.wav"))
+    lips = str(song.with_name("video_50fps.npy"))
     model = min(tmp_path.rglob("model/hyperparams.yaml"))
     listener = subprocess.run(
         [
             sys.executable,
             "-m",
             "speechbrain_ext",
-            command,
+            *(lips if word == "LIPS" else word for word in command),
             str(song),
             "--model",
             str(model.parent),
@@ -126,18 +141,35 @@ def mini_row(task):
     )
 
 
-@pytest.mark.parametrize("task", USES)
+@pytest.mark.parametrize("task", sorted(USES.keys() - {"video_transcription"}))
 def test_two_ranks(tmp_path, task):
     result = run(
         mini_row(task),
         tmp_path,
-        launcher=("-m", "torch.distributed.run", "--nproc_per_node=2"),
-        environment={"MASTER_PORT": "0"},
+        launcher=(
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node=2",
+        ),
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert failed_checks(mini_row(task), tmp_path) == []
     # One rank reports, and what both saved loads without a wrapper.
     assert result.stdout.count(f"model: {tmp_path}") == 1
+
+
+def test_noise_sweep(tmp_path):
+    row = mini_row("audio_visual_transcription")
+    result = run(row, tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    script = row["Script_file"].replace("experiment", "evaluate_noise")
+    flags = row["test_flags"] + " --test_noise '{natural: null}'"
+    result = run({**row, "Script_file": script, "test_flags": flags}, tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "60 ms late" in result.stdout and "accompaniment" in result.stdout
+    for suffix in ("csv", "txt", "png"):
+        assert (tmp_path / "results" / f"noise.{suffix}").is_file()
 
 
 def test_mistakes_get_one_line_and_code_2(tmp_path):

@@ -12,12 +12,14 @@ import pytest
 from benchmarks import (
     common,
     frames,
+    lips,
     loading,
     published_loop,
     separation_scores,
     sliding_masks,
     stitching,
     transcription,
+    video_loading,
 )
 from speechbrain_ext import audio
 from speechbrain_ext.formats import write_notes
@@ -26,7 +28,9 @@ from speechbrain_ext.notes import NoteSequence
 RATIO = re.compile(r"[\d.]+ times as fast \([\d.]+ to [\d.]+ in 1 pairs")
 
 
-@pytest.mark.parametrize("module", [common, loading, published_loop])
+@pytest.mark.parametrize(
+    "module", [common, loading, published_loop, video_loading]
+)
 def test_examples(module):
     result = doctest.testmod(module)
     assert result.attempted > 0 and result.failed == 0
@@ -113,6 +117,35 @@ def test_loading(capsys):
     assert 2 <= ratio <= 12
     assert common.show(loading.main, ["--seconds", "5"]) == 2
     assert "at least 10 s" in capsys.readouterr().err
+
+
+def test_video_loading(capsys):
+    arguments = ["--seconds", "12", "--pairs", "1"]
+    assert common.show(video_loading.main, arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and RATIO.search(lines[1])
+    # Both divide by 255, in floats of 32 and 64 bits.
+    assert float(lines[1].rsplit(" ", 1)[1]) < 1e-6
+    # 12 s in 1 + 8 bytes against 5 s in 1 + 4.
+    ratio = int(re.search(r"takes (\d+) times", lines[2])[1])
+    assert 3 <= ratio <= 6
+    assert common.show(video_loading.main, ["--seconds", "5"]) == 2
+    assert "at least 10 s" in capsys.readouterr().err
+
+
+def test_lips(tmp_path, capsys):
+    arguments = ["--seconds", "0.4", "--pairs", "1"]
+    assert common.show(lips.main, arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "face.mp4, 0.4 s, 640 x 480, 25 pictures per second"
+    assert RATIO.search(lines[1]) and len(lines) == 4
+    path = tmp_path / "face.mp4"
+    lips.write_face(path, 0.2)
+    crops = lips.plain_crops(path, lips.Trusting())
+    assert crops.shape == (5, 96, 96) and crops.any((1, 2)).all()
+    assert common.show(lips.main, [str(tmp_path / "none.mp4")]) == 2
+    assert "none.mp4: no such file" in capsys.readouterr().err
+    assert common.show(lips.main, ["--seconds", "0"]) == 2
 
 
 def test_sliding_masks(monkeypatch, capsys):

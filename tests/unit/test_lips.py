@@ -116,7 +116,7 @@ def test_learns_the_opening_of_a_mouth():
         [*encoder.parameters(), *head.parameters()], lr=3e-3
     )
     losses = []
-    for _ in range(120):
+    for _ in range(100):
         openings = torch.rand(4, 8)
         error = head(encoder(mouths(openings))).squeeze(2) - openings
         loss = error.square().mean()
