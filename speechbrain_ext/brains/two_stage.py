@@ -8,6 +8,7 @@ are trained, one model for each noise and level, and tested in the same one
 (stage 2, `run_two_stage`). In the control the video is zeros.
 """
 
+import hashlib
 import os
 from io import StringIO
 from pathlib import Path
@@ -20,10 +21,13 @@ from speechbrain.utils.distributed import (
     ddp_barrier,
     get_rank,
     if_main_process,
+    infer_device,
     run_on_main,
 )
 
+from data_prep.clips import checksum
 from speechbrain_ext import recipe
+from speechbrain_ext.audio import split_channel
 from speechbrain_ext.brains.training import unwrap
 from speechbrain_ext.brains.transcription import (
     TranscriptionBrain,
@@ -184,7 +188,7 @@ def load_encoder(folder, stream):
     return encoder, node
 
 
-def open_stores(hparams, pairs) -> dict:
+def open_stores(hparams, pairs, rows) -> dict:
     """Folders of features that some models are trained on.
 
     Arguments
@@ -192,6 +196,8 @@ def open_stores(hparams, pairs) -> dict:
     hparams : dict
         See `dump_songs`.
     pairs : list of Pair
+    rows : list of dict
+        Manifest rows of all songs.
 
     Returns
     -------
@@ -202,8 +208,8 @@ def open_stores(hparams, pairs) -> dict:
     Raises
     ------
     ConfigError
-        If features were made with another model or setting, or a model is
-        missing.
+        If features were made with another model or setting or of other
+        songs, or a model is missing.
     """
     if any(pair.video == "lips" for pair in pairs):
         if not hparams["video_model"]:
@@ -217,6 +223,7 @@ def open_stores(hparams, pairs) -> dict:
         "segment_s": hparams["segment_s"],
         "context_s": hparams["context_s"],
         "type": hparams["features_type"],
+        "songs": _songs(rows),
     }
     heard = fingerprint(find_model(hparams["audio_model"]))
     stores = {}
@@ -239,6 +246,18 @@ def open_stores(hparams, pairs) -> dict:
     return stores
 
 
+def _songs(rows):
+    """What tells songs from others of the same names."""
+    facts = {}
+    for row in rows:
+        song_id = row["song_id"]
+        if song_id not in facts:
+            with split_channel(row["wav"])[0].open("rb") as stream:
+                # Its start will do: a corpus may have gigabytes.
+                facts[song_id] = hashlib.sha256(stream.read(2**20)).hexdigest()
+    return checksum(sorted(facts.items()))
+
+
 def _noise(hparams, pair):
     """Arguments of `noisy` for what is heard; None for clean."""
     if pair.noise is None:
@@ -257,7 +276,6 @@ def _contents(folder):
     """What tells recordings of noise from others."""
     if folder is None or not is_prepared(folder):
         return folder
-    from data_prep.clips import checksum
     from data_prep.musan import INDEX
 
     return checksum((Path(folder) / INDEX).read_text(encoding="utf-8"))
@@ -292,9 +310,9 @@ def dump_songs(hparams, run_opts, rows) -> dict:
         if pair.noise is not None:
             # What is wrong with it is said before hours of work.
             noisy(everything, **_noise(hparams, pair))
-    stores = open_stores(hparams, pairs)
+    stores = open_stores(hparams, pairs, everything)
     songs = list(song_lengths(everything))
-    device = torch.device(run_opts["device"] or "cpu")
+    device = torch.device(run_opts["device"] or infer_device())
     share = get_rank() or 0, int(os.environ.get("WORLD_SIZE", 1))
     encoders = {}
     for name, (store, noise, stream) in stores.items():

@@ -192,6 +192,16 @@ def test_features_of_another_model_or_setting_are_refused(
         assert "\n" not in str(caught.value)
 
 
+def test_features_of_other_songs_are_refused(make, splits):
+    hparams = make(changes="noise: null\nvideo: zeros\n")
+    dump_songs(hparams, CPU, splits)
+    one, other = splits["train"][0]["wav"], splits["test"][0]["wav"]
+    swapped = [{**row, "wav": other} for row in splits["train"]]
+    assert one != other
+    with pytest.raises(ConfigError, match="was made with songs"):
+        dump_songs(hparams, CPU, {**splits, "train": swapped})
+
+
 def test_levels_of_noise_are_part_of_the_marker(make, splits):
     changes = "noise: accompaniment\nvideo: zeros\n"
     (store,) = dump_songs(make(changes=changes), CPU, splits).values()
