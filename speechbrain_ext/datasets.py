@@ -445,6 +445,54 @@ def read_slice(row, start_s, stop_s):
     return sig
 
 
+def frame_targets(
+    row, count, left, onset_width=0, speed=1.0, semitones=0, silent=False
+):
+    """What a model should say about the frames of a slice.
+
+    Arguments
+    ---------
+    row : dict
+        With `notes` and `f0`, paths, one of which may be None.
+    count : int
+        Frames.
+    left : float
+        Where the slice starts in the song, seconds.
+    onset_width : int
+        See `frames.label`. Default: 0.
+    speed : float
+        Seconds of the song per second of the slice. Default: 1.
+    semitones : int
+        That the slice sounds higher. Default: 0.
+    silent : bool
+        Whether the voice is muted. Default: False.
+
+    Returns
+    -------
+    list of torch.Tensor (count,)
+        `onset`, `silence`, `pitch` and `f0_target`, as `transcription_dataset`
+        gives them.
+    """
+    f0 = np.full(count, np.nan)
+    if row["f0"]:
+        times = left + frames.frame_centres(count) * speed
+        f0 = cached_f0(row["f0"]).at(times)
+        f0 = np.where(f0 > 0, f0 + semitones, f0)
+    if silent:
+        f0 = np.zeros(count)
+    if row["notes"] or silent:
+        melody = NoteSequence()
+        if not silent:
+            melody = cached_notes(row["notes"]).transpose(semitones)
+        targets = frames.label(melody, count, left, onset_width, speed)
+    else:
+        targets = frames.label_from_f0(f0)
+    arrays = (targets.onset, targets.silence, targets.pitch)
+    return [
+        torch.from_numpy(array) for array in (*arrays, f0.astype(np.float32))
+    ]
+
+
 def transcription_dataset(
     rows,
     seed=0,
@@ -591,24 +639,9 @@ def transcription_dataset(
         length = frames.n_frames(row["stop"]) - frames.n_frames(row["start"])
         yield Slice(left, speed, count, silent)
         yield torch.from_numpy(np.ascontiguousarray(sig, dtype=np.float32))
-        f0 = np.full(count, np.nan)
-        if row["f0"]:
-            times = left + frames.frame_centres(count) * speed
-            f0 = cached_f0(row["f0"]).at(times)
-            f0 = np.where(f0 > 0, f0 + semitones, f0)
-        if silent:
-            f0 = np.zeros(count)
-        if row["notes"] or silent:
-            melody = NoteSequence()
-            if not silent:
-                melody = cached_notes(row["notes"]).transpose(semitones)
-            targets = frames.label(melody, count, left, onset_width, speed)
-        else:
-            targets = frames.label_from_f0(f0)
-        yield torch.from_numpy(targets.onset)
-        yield torch.from_numpy(targets.silence)
-        yield torch.from_numpy(targets.pitch)
-        yield torch.from_numpy(f0.astype(np.float32))
+        yield from frame_targets(
+            row, count, left, onset_width, speed, semitones, silent
+        )
         yield torch.tensor([first, min(count, first + length)])
 
     return DynamicItemDataset(

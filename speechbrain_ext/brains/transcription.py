@@ -711,10 +711,15 @@ class TranscriptionBrain(RecipeBrain):
             Name of the model.
         card : str
             Model card, Markdown.
+
+        Returns
+        -------
+        Path or None
+            The folder, if this process wrote one.
         """
         self.on_evaluate_start(max_key="quality")
         if not if_main_process():
-            return
+            return None
         from speechbrain_ext.inference.model_folder import export_model
 
         modules = {
@@ -727,10 +732,10 @@ class TranscriptionBrain(RecipeBrain):
             self.decoders(),
             modules["encoder"],
         )
-        export_model(folder, text, modules, card, overwrite=True)
+        return export_model(folder, text, modules, card, overwrite=True)
 
 
-def model_yaml(resolved, name, decoders, encoder):
+def model_yaml(resolved, name, decoders, encoder, chunk_s=30.0):
     """Text of a model folder's `hyperparams.yaml`.
 
     Arguments
@@ -745,6 +750,9 @@ def model_yaml(resolved, name, decoders, encoder):
         If it, or an encoder among its arguments, has `offline_arguments` (a
         dictionary), these replace its arguments, so that nothing is looked up
         on a hub.
+    chunk_s : float
+        Seconds of a recording that go through the model at a time. Default:
+        30.
 
     Returns
     -------
@@ -757,7 +765,7 @@ def model_yaml(resolved, name, decoders, encoder):
     model = CommentedMap(
         model_name=name,
         sample_rate=encoder.sample_rate,
-        chunk_s=30.0,
+        chunk_s=chunk_s,
         encoder=node,
         head=tree["head"],
     )
@@ -851,7 +859,7 @@ def run_transcription(
         )
         if stats
     )
-    brain.export(
+    exported = brain.export(
         output / "model",
         hparams["experiment"],
         model_card(hparams["experiment"], train, table),
@@ -865,7 +873,8 @@ def run_transcription(
         with atomic_path(output / "results" / "summary.txt", True) as path:
             path.write_text(table + "\n", encoding="utf-8")
         print(f"\n{table}\n\nresults, notes and pictures: {output / 'results'}")
-        print(f"model: {output / 'model'}")
+        if exported is not None:
+            print(f"model: {exported}")
     return results
 
 

@@ -15,18 +15,15 @@ from speechbrain_ext.errors import ConfigError
 from speechbrain_ext.frames import UNKNOWN
 from speechbrain_ext.lip_datasets import add_lips
 
-# Lips hardly tell the pitch, so these decide where there is no sound.
-LIP_METRICS = ("COn", "COff")
-
 
 class TwoStreamBrain(TranscriptionBrain):
     """Trains and evaluates an `encoders.two_stream.TwoStreamEncoder`.
 
     As `TranscriptionBrain`, with hyper-parameters besides: `lip_augment`,
-    `lip_decoder_state`, `lip_decoder_grid`, `audio_optimizer` (None: the
-    encoder of sound stays as it is, bit by bit), `audio_annealing`,
-    `start_audio_from`. Songs that are only seen have a decoder of their own;
-    it is chosen by COn and COff.
+    `lip_decoder_state`, `lip_decoder_grid`, `lip_metrics`, `lip_pitch_share`,
+    `audio_optimizer` (None: the encoder of sound stays as it is, bit by bit),
+    `audio_annealing`, `start_audio_from`. Songs that are only seen have a
+    decoder of their own; it is chosen by the F1 of `lip_metrics`.
     """
 
     modalities: dict
@@ -124,13 +121,15 @@ class TwoStreamBrain(TranscriptionBrain):
         Returns
         -------
         torch.Tensor
-            Scalar. In training, the pitch of items without sound counts in
-            one of four, which gives a likely one; their contour never does.
+            Scalar. In training, the pitch of items without sound counts in a
+            share of them, `lip_pitch_share`, so that the model gives a likely
+            one; their contour never does.
         """
         if stage == sb.Stage.TRAIN:
             seen_only = ~batch.streams.data[:, 0]
             batch.f0_target.data[seen_only] = float("nan")
-            spared = torch.rand(len(seen_only)).to(seen_only.device) >= 0.25
+            drawn = torch.rand(len(seen_only)).to(seen_only.device)
+            spared = drawn >= self.hparams.lip_pitch_share
             batch.pitch.data[seen_only & spared] = UNKNOWN
         return super().compute_objectives(logits, batch, stage)
 
@@ -209,7 +208,7 @@ class TwoStreamBrain(TranscriptionBrain):
                 state.decoder,
                 [(songs[k], notes[k]) for k in notes if k in seen],
                 self.hparams.lip_decoder_grid,
-                LIP_METRICS,
+                self.hparams.lip_metrics,
             )
         heard = [
             {k: v for k, v in found.items() if k not in seen}
@@ -241,7 +240,9 @@ class TwoStreamBrain(TranscriptionBrain):
         """
         lips = self._means(True)
         return self._means(False) | {
-            f"lips_{name}": lips[name] for name in LIP_METRICS if lips
+            f"lips_{name}": lips[name]
+            for name in self.hparams.lip_metrics
+            if lips
         }
 
     def quality(self) -> float:
@@ -250,12 +251,12 @@ class TwoStreamBrain(TranscriptionBrain):
         Returns
         -------
         float
-            Mean of COnPOff with sound and of COn and COff without.
+            Mean of COnPOff with sound and of `lip_metrics` without.
         """
         heard, seen = self._means(False), self._means(True)
         scores = [heard["COnPOff"]] if heard else []
         if seen:
-            scores.append(np.mean([seen[name] for name in LIP_METRICS]))
+            scores.append(np.mean([seen[k] for k in self.hparams.lip_metrics]))
         return float(np.mean(scores))
 
 

@@ -7,6 +7,8 @@ alone, lips alone and both (modality dropout; Gu et al., ACM TOMM 2024, train a
 model for each).
 """
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -68,7 +70,9 @@ class TwoStreamEncoder(nn.Module):
         `encoders.spectral.HarmonicEncoder` gives besides its context, zeros
         where there is no sound.
     context_s : float
-        How far, in seconds to each side, a frame depends on both streams.
+        How far, in seconds to each side, a frame depends on both streams. A
+        fusion that looks over the whole of what it is given does not count:
+        chunks then stand for themselves.
 
     Raises
     ------
@@ -104,9 +108,9 @@ class TwoStreamEncoder(nn.Module):
                     setattr(self, name, getattr(audio, name))
             self.evidence_size = getattr(audio, "evidence_size", 0)
             self.output_size = fusion.output_size + self.evidence_size
-            self.context_s = fusion.context_s + max(
-                lips.context_s, audio.context_s
-            )
+            self.context_s = max(lips.context_s, audio.context_s)
+            if math.isfinite(fusion.context_s):
+                self.context_s += fusion.context_s
 
     def forward(self, wavs=None, wav_lens=None, video=None, streams=None):
         """Encode a batch.

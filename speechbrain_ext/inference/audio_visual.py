@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -217,6 +218,9 @@ class AudioVisualTranscriber(Transcriber):
 
         fusion = self.encoder.fusion
         reach = 0.0 if fusion is None else fusion.context_s
+        if math.isinf(reach):
+            # Chunks stand for themselves, as segments did in training.
+            reach = 0.0
         parts = stitch(
             [both],
             forward,

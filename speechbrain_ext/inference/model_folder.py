@@ -13,6 +13,7 @@ Nothing is fetched from a network.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import re
 from contextlib import contextmanager, suppress
@@ -174,6 +175,38 @@ def load_model(folder, modules, overrides=None) -> dict:
         )
     load_weights(folder, {name: hparams[name] for name in modules})
     return hparams
+
+
+def fingerprint(folder) -> str:
+    """Tell a model by what it holds, wherever its folder lies.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Model folder.
+
+    Returns
+    -------
+    str
+        SHA-256 of its YAML and weights, 64 hexadecimal digits.
+
+    Raises
+    ------
+    ModelError
+        If a file is missing or unreadable.
+    """
+    digest = hashlib.sha256()
+    for name in (HYPERPARAMS, WEIGHTS):
+        path = Path(folder) / name
+        try:
+            with path.open("rb") as stream:
+                while block := stream.read(2**20):
+                    digest.update(block)
+        except OSError as error:
+            raise ModelError(
+                f"{path}: cannot be read: {error.strerror}"
+            ) from None
+    return digest.hexdigest()
 
 
 def load_hyperparams(text: str, name="hyperparams", overrides=None) -> dict:

@@ -243,8 +243,6 @@ def run_robustness(hparams, transcriber, rows, folder) -> dict:
     """
     from tqdm import tqdm
 
-    from speechbrain_ext.report.plots import robustness_curves
-
     with tqdm(unit="song", desc="noise sweep") as bar:
 
         def progress(done, total):
@@ -260,12 +258,29 @@ def run_robustness(hparams, transcriber, rows, folder) -> dict:
             [n / FRAME_RATE for n in [hparams["test_late_frames"]] if n],
             progress=progress,
         )
+    write_report(results, folder)
+    return results
+
+
+def write_report(results, folder):
+    """Write and print the scores of all conditions.
+
+    Arguments
+    ---------
+    results : dict of Condition to NoteStats
+        From `sweep`.
+    folder : str or Path
+        Gets `noise.csv`, `noise.txt` and, if a condition has a level,
+        `noise.png`; older ones are replaced.
+    """
+    from speechbrain_ext.report.plots import robustness_curves
+
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_robustness_csv(results, folder / "noise.csv", overwrite=True)
     table = robustness_table(results)
     with atomic_path(folder / "noise.txt", overwrite=True) as temporary:
         temporary.write_text(table + "\n", encoding="utf-8")
-    robustness_curves(results, folder / "noise.png", overwrite=True)
+    if any(condition.db is not None for condition in results):
+        robustness_curves(results, folder / "noise.png", overwrite=True)
     print(f"\n{table}\n\nscores and picture: {folder}")
-    return results

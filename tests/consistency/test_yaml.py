@@ -4,6 +4,7 @@ The files are parsed to nodes only, so nothing they name is built.
 """
 
 import ast
+import csv
 import re
 from pathlib import Path
 
@@ -163,10 +164,36 @@ def run_option_names():
     return {field.name for field in fields(RunOptions)}
 
 
-def sources(root, path):
-    """Code that a YAML file is for: of all scripts beside it."""
+def registered_scripts(root, folder):
+    """Names of scripts by those of the YAML files of a folder."""
     found = {}
-    for script in sorted(path.parent.glob("*.py")):
+    for registry in sorted((root / "tests" / "recipes").glob("*.csv")):
+        with registry.open(newline="", encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                if root / Path(row["Hparam_file"]).parent == folder:
+                    name = Path(row["Hparam_file"]).name
+                    found[name] = Path(row["Script_file"]).name
+    return found
+
+
+def scripts_for(root, path):
+    """Scripts that a YAML file is for, the registered one first.
+
+    Beside an experiment.py, all others that no YAML file has for its own.
+    """
+    registered = registered_scripts(root, path.parent)
+    own = path.with_name(registered.get(path.name, "experiment.py"))
+    if own.name != "experiment.py":
+        return [own]
+    taken = set(registered.values()) | {own.name}
+    others = sorted(path.parent.glob("*.py"))
+    return [own, *(script for script in others if script.name not in taken)]
+
+
+def sources(root, path):
+    """Code that a YAML file is for."""
+    found = {}
+    for script in scripts_for(root, path):
         found |= recipe_code(root, script)
     return list(found.values())
 
@@ -189,11 +216,11 @@ def orphan_keys(root, path, also_used=frozenset()):
 
 def ghost_keys(root, path):
     """Keys that are used but that the file does not have."""
-    used = references(path)
-    for source in recipe_code(root, path.with_name("experiment.py")).values():
+    used, scripts = references(path), scripts_for(root, path)
+    for source in recipe_code(root, scripts[0]).values():
         used |= used_hparams(source)[0]
     # Others run trained models too, whose hparams are not the recipe's.
-    for script in path.parent.glob("*.py"):
+    for script in scripts[1:]:
         used |= used_hparams(script.read_text("utf-8"))[0]
     return sorted(used - effective_entries(path).keys())
 
@@ -277,7 +304,8 @@ def test_no_duplicate_keys(path):
 @by_file
 def test_overrides_exist_in_base(path):
     if base_of(path) is None:
-        assert path.name == "params.yaml", "only params.yaml has no base"
+        own_script = scripts_for(ROOT, path)[0].name != "experiment.py"
+        assert path.name == "params.yaml" or own_script, "it has no base"
     else:
         assert override_faults(path) == []
 
@@ -332,6 +360,22 @@ def test_good_tree_has_no_faults(tree):
         assert duplicate_keys(path) == []
     assert override_faults(mini) == []
     assert unexplained_numbers(tree) == []
+
+
+def test_a_yaml_may_be_for_another_script(tree):
+    root, own = root_of(tree), tree.with_name("other.yaml")
+    own.write_text("extent: 3 # of it\n")
+    own.with_name("other.py").write_text('print(hparams["extent"])\n')
+    assert orphan_keys(root, own) == []  # all scripts count beside a recipe
+    assert "sizes" in ghost_keys(root, own)
+    registry = root / "tests" / "recipes"
+    registry.mkdir(parents=True)
+    folder = "recipes/Corpus/task"
+    (registry / "Corpus.csv").write_text(
+        f"Script_file,Hparam_file\n{folder}/other.py,{folder}/other.yaml\n"
+    )
+    assert orphan_keys(root, own) == ghost_keys(root, own) == []
+    assert ghost_keys(root, tree) == []
 
 
 def test_orphan_is_found(tree):

@@ -46,6 +46,24 @@ decoder: !new:speechbrain_ext.frames.NoteDecoder
 """
 
 
+LIP_MODEL = """\
+model_name: lips
+sample_rate: 16000
+chunk_s: 4
+encoder: !new:speechbrain_ext.encoders.two_stream.TwoStreamEncoder
+  lips: !new:speechbrain_ext.encoders.lips.LipEncoder
+    channels: 16
+    widths: [8, 16]
+    dilations: [1, 2]
+head: !new:speechbrain_ext.heads.NoteHead
+  input_size: 16
+decoder: !new:speechbrain_ext.frames.NoteDecoder
+  onset_threshold: 0.4
+lip_decoder: !new:speechbrain_ext.frames.NoteDecoder
+  onset_threshold: 0.4
+"""
+
+
 @pytest.fixture
 def lock(monkeypatch):
     """Take the right to enter a folder, and to list it unless told so."""
@@ -159,6 +177,53 @@ def tiny_model(tmp_path_factory):
 def melody_model(tmp_path_factory):
     """The same, for one that gives the fundamental frequency too."""
     return exported(tmp_path_factory, MELODY_MODEL)
+
+
+@pytest.fixture(scope="session")
+def lip_model(tmp_path_factory):
+    """Folder of a reader of lips with random weights."""
+    return exported(tmp_path_factory, LIP_MODEL)
+
+
+@pytest.fixture(scope="session")
+def lip_rows(tmp_path_factory):
+    """Three songs of 4 s in 2 s segments, with mouths that open at onsets."""
+    from data_prep.minisinging import render_clip
+    from speechbrain_ext.audio import write_audio
+    from speechbrain_ext.formats import write_notes
+    from speechbrain_ext.video import write_crops
+
+    folder = tmp_path_factory.mktemp("songs")
+    rows = []
+    for song in range(3):
+        clip = render_clip([1, song], 4.0, noise_db=False)
+        write_audio(folder / f"{song}.wav", clip.voice, 16000)
+        write_audio(folder / f"{song}_band.wav", clip.accompaniment, 16000)
+        write_notes(clip.notes, folder / f"{song}.csv")
+        crops = np.full((200, 96, 96), 120, np.uint8)
+        crops += np.random.default_rng(song).integers(
+            0, 30, crops.shape, np.uint8
+        )
+        for note in clip.notes:
+            first, last = round(note.onset * 50), round(note.offset * 50) - 2
+            crops[first:last, 40:60, 30:66] = 20
+        write_crops(folder / f"{song}.npy", crops)
+        rows += [
+            {
+                "ID": f"{song}_{k + 1}",
+                "song_id": str(song),
+                "segment": k + 1,
+                "n_segments": 2,
+                "start": 2.0 * k,
+                "stop": 2.0 * k + 2,
+                "wav": str(folder / f"{song}.wav"),
+                "accomp_wav": str(folder / f"{song}_band.wav"),
+                "notes": str(folder / f"{song}.csv"),
+                "video": str(folder / f"{song}.npy"),
+            }
+            for k in range(2)
+        ]
+    return rows
 
 
 @pytest.fixture(scope="session")

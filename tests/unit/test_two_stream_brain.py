@@ -8,13 +8,12 @@ import pytest
 import torch
 from hyperpyyaml import resolve_references
 
-from data_prep.minisinging import render_clip
 from speechbrain_ext import recipe
-from speechbrain_ext.audio import read_audio, write_audio
+from speechbrain_ext.audio import read_audio
 from speechbrain_ext.brains.transcription import run_transcription
 from speechbrain_ext.brains.two_stream import TwoStreamBrain, conditions
 from speechbrain_ext.errors import ConfigError, ManifestError, ModelError
-from speechbrain_ext.formats import read_notes, write_notes
+from speechbrain_ext.formats import read_notes
 from speechbrain_ext.inference.audio_visual import AudioVisualTranscriber
 from speechbrain_ext.inference.model_folder import export_model
 from speechbrain_ext.inference.robustness import (
@@ -26,7 +25,7 @@ from speechbrain_ext.inference.robustness import (
 from speechbrain_ext.inference.transcriber import Transcriber
 from speechbrain_ext.lip_datasets import seen_as
 from speechbrain_ext.report.plots import robustness_curves
-from speechbrain_ext.video import read_crops, write_crops
+from speechbrain_ext.video import read_crops
 
 RECIPE = (
     Path(__file__).parents[2] / "recipes/N20EMv2/audio_visual_transcription"
@@ -76,39 +75,8 @@ start_audio_from: null
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory):
-    """Three songs of 4 s in 2 s segments, with mouths that open at onsets."""
-    folder = tmp_path_factory.mktemp("songs")
-    rows = []
-    for song in range(3):
-        clip = render_clip([1, song], 4.0, noise_db=False)
-        write_audio(folder / f"{song}.wav", clip.voice, 16000)
-        write_audio(folder / f"{song}_band.wav", clip.accompaniment, 16000)
-        write_notes(clip.notes, folder / f"{song}.csv")
-        crops = np.full((200, 96, 96), 120, np.uint8)
-        crops += np.random.default_rng(song).integers(
-            0, 30, crops.shape, np.uint8
-        )
-        for note in clip.notes:
-            first, last = round(note.onset * 50), round(note.offset * 50) - 2
-            crops[first:last, 40:60, 30:66] = 20
-        write_crops(folder / f"{song}.npy", crops)
-        rows += [
-            {
-                "ID": f"{song}_{k + 1}",
-                "song_id": str(song),
-                "segment": k + 1,
-                "n_segments": 2,
-                "start": 2.0 * k,
-                "stop": 2.0 * k + 2,
-                "wav": str(folder / f"{song}.wav"),
-                "accomp_wav": str(folder / f"{song}_band.wav"),
-                "notes": str(folder / f"{song}.csv"),
-                "video": str(folder / f"{song}.npy"),
-            }
-            for k in range(2)
-        ]
-    return rows
+def rows(lip_rows):
+    return lip_rows
 
 
 def settings(folder, model=BOTH + "start_audio_from: null\n", extra=""):
