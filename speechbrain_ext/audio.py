@@ -532,6 +532,34 @@ def integrated_loudness(wav, sample_rate) -> float:
     return float(-0.691 + 10 * np.log10(power.mean()))
 
 
+def loudness_gain(wav, sample_rate, loudness) -> float:
+    """Factor that brings a signal to a loudness.
+
+    Arguments
+    ---------
+    wav : np.ndarray (samples,)
+    sample_rate : int
+        Hertz.
+    loudness : float
+        LUFS.
+
+    Returns
+    -------
+    float
+        1 for silence.
+
+    Example
+    -------
+    >>> wav = np.sin(2 * np.pi * 997 * np.arange(48000) / 48000)
+    >>> round(loudness_gain(wav, 48000, -23.01), 3)
+    0.1
+    """
+    own = integrated_loudness(wav, sample_rate)
+    if not math.isfinite(own):
+        return 1.0
+    return 10 ** ((loudness - own) / 20)
+
+
 def _k_weighting(sample_rate):
     """Two sections, (2, 6): the head's shelf, and a high-pass filter.
 

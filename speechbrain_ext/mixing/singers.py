@@ -4,28 +4,23 @@ A `Case` says what kind of voices meet and how they are related; a table of
 cases with probabilities is all that a training set is. What is drawn for one
 item is a `Mixture`: recordings, seconds, changes and levels, without any
 audio. `render_mixture` turns one into sources. `MixtureDataset` draws a new
-one for each item and epoch, from (seed, epoch, index) alone; `PlanDataset`
-reads them from a `Plan`, a file that was written once and stays as it is, for
-validation.
+one for each item and epoch, from (seed, epoch, index) alone; those of
+`mixing.plans` are written down once and stay as they are, for validation.
 
 Both take rows of manifests (`data_prep.manifest`), of which they use `wav`,
 `song_id`, `stop`, `singer` and the labels `kind`, `corpus` and `song`.
 
 The six training cases, their probabilities and the levels follow MedleyVox
-(Jeon et al., ICASSP 2023), and so do the seven validation cases; in these, two
-voices in unison start together and all of several voices are heard, which the
-published loaders miss.
+(Jeon et al., ICASSP 2023).
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -35,12 +30,12 @@ from speechbrain_ext.audio import (
     audio_info,
     integrated_loudness,
     level_db,
+    loudness_gain,
     read_audio,
     resample,
     seconds_to_samples,
 )
 from speechbrain_ext.errors import ConfigError, ManifestError
-from speechbrain_ext.files import atomic_path
 from speechbrain_ext.mixing.voices import (
     MARGIN_S,
     ChangeRanges,
@@ -62,7 +57,8 @@ _TRIES = 5
 # How far the sum of probabilities may be from 1.
 _SUM_TOLERANCE = 1e-6
 
-PLAN_VERSION = 1
+# Whether the first voice and whether the others are changed, equally often.
+_WHO_CHANGES = ((True, False), (False, True), (True, True))
 
 
 @dataclass(frozen=True)
@@ -126,6 +122,12 @@ class Case:
                 "pool"
             )
 
+    @property
+    def family(self):
+        """What the voices share: "singer", "song" or None."""
+        related = self.relation in ("same_singer", "same_song")
+        return self.relation.removeprefix("same_") if related else None
+
 
 # Published: Jeon et al., with "any" for the relation of the first, second and
 # last case.
@@ -136,17 +138,6 @@ TRAINING_CASES = (
     Case("same_singer", ("singing",), "same_singer", probability=0.2),
     Case("same_speaker", ("speech",), "same_singer", probability=0.15),
     Case("speech_speech", ("speech",), probability=0.15, unison=0.3),
-)
-
-# In the published order. Each counts the same (`Plan.weights`).
-VALIDATION_CASES = (
-    Case("sing_sing_diff", ("singing",)),
-    Case("sing_sing_unison", ("singing",), "unison", "aligned"),
-    Case("sing_sing_same_singer", ("singing",), "same_singer"),
-    Case("speech_speech_diff", ("speech",)),
-    Case("speech_speech_unison", ("speech",), "unison", "aligned"),
-    Case("speech_same_speaker", ("speech",), "same_singer"),
-    Case("singing_speech", ("singing", "speech")),
 )
 
 
@@ -338,6 +329,20 @@ class Recording:
     song: tuple
 
 
+class _Pool(list):
+    """Recordings, and where each ends if all are put end to end."""
+
+    def __init__(self, recordings):
+        super().__init__(recordings)
+        self.ends = np.cumsum([x.duration for x in self])
+
+    def draw(self, rng):
+        """Draw a recording, long ones more often than short ones."""
+        place = rng.uniform() * self.ends[-1]
+        place = int(np.searchsorted(self.ends, place, side="right"))
+        return self[min(place, len(self) - 1)]
+
+
 class Pools:
     """Recordings to choose from, by kind, singer and song.
 
@@ -396,14 +401,17 @@ class Pools:
             )
         # Sorted: what is drawn does not depend on the order of the rows.
         self.recordings = {key: found[key] for key in sorted(found)}
-        self.kinds = {kind: [] for kind in KINDS}
+        self.kinds = {
+            kind: _Pool(x for x in self.recordings.values() if x.kind == kind)
+            for kind in KINDS
+        }
         self.groups = {"singer": defaultdict(list), "song": defaultdict(list)}
         for recording in self.recordings.values():
-            self.kinds[recording.kind].append(recording)
             for what, groups in self.groups.items():
                 group = (recording.kind, getattr(recording, what))
                 groups[group].append(recording)
-        self._lists = {}
+        self._eligible = {}
+        self.checked = set()
 
     def eligible(self, case: Case) -> list[Recording]:
         """Find what can be the first voice of a case.
@@ -419,27 +427,28 @@ class Pools:
         Raises
         ------
         ConfigError
-            If there is nothing, or no second voice to go with it.
+            If there is nothing, or nothing related.
         """
+        key = (case.pools, case.relation)
+        if key in self._eligible:
+            return self._eligible[key]
         pool = self.kinds[case.pools[0]]
         trouble = None
         for kind in case.pools:
             if not self.kinds[kind]:
                 trouble = f"there are 0 recordings of {kind}"
-        if trouble is None and case.relation in ("same_singer", "same_song"):
-            what = case.relation.removeprefix("same_")
-            pool = [x for x in pool if len(self.related(x, what)) > 1]
+        if trouble is None and case.family:
+            pool = _Pool(
+                x for x in pool if len(self.related(x, case.family)) > 1
+            )
             if not pool:
-                trouble = f"no {what} has 2 recordings of {case.pools[0]}"
-        elif trouble is None and case.relation == "other_singer":
-            voices = {x.singer for x in pool}
-            if len(case.pools) == 1 and len(voices) < 2:
-                trouble = f"the recordings of {case.pools[0]} have 1 singer"
+                trouble = f"no {case.family} has 2 recordings of {kind}"
         if trouble:
             raise ConfigError(
                 f"case {case.name} cannot be made, {trouble}: add some, or "
                 "leave the case out"
             )
+        self._eligible[key] = pool
         return pool
 
     def related(self, recording: Recording, what: str) -> list[Recording]:
@@ -456,26 +465,6 @@ class Pools:
             Itself among them.
         """
         return self.groups[what][recording.kind, getattr(recording, what)]
-
-    def draw(self, rng, pool) -> Recording:
-        """Draw a recording, long ones more often than short ones.
-
-        Arguments
-        ---------
-        rng : np.random.Generator
-        pool : list of Recording
-
-        Returns
-        -------
-        Recording
-        """
-        ends = self._lists.get(id(pool))
-        if ends is None:
-            ends = np.cumsum([x.duration for x in pool])
-            if any(pool is known for known in self.kinds.values()):
-                self._lists[id(pool)] = ends
-        place = np.searchsorted(ends, rng.uniform() * ends[-1], side="right")
-        return pool[min(int(place), len(pool) - 1)]
 
 
 @dataclass(frozen=True)
@@ -540,6 +529,54 @@ class Mixture:
             )
 
 
+def check_voices(pools, case, settings) -> None:
+    """Refuse a case for which there are not enough recordings or singers.
+
+    Arguments
+    ---------
+    pools : Pools
+    case : Case
+    settings : MixtureSettings
+
+    Raises
+    ------
+    ConfigError
+        If so, or if more than all of its items would be changed.
+    """
+    key = (case, settings)
+    if key in pools.checked:
+        return
+    firsts = pools.eligible(case)
+    if case.unison + settings.change_share > 1:
+        raise ConfigError(
+            f"case {case.name}: unison {case.unison:g} and change_share "
+            f"{settings.change_share:g} add up to more than 1: lower one"
+        )
+    if case.relation not in ("any", "unison"):
+        count = settings.voice_range[1]
+        wanted = Counter(case.pools[k % len(case.pools)] for k in range(count))
+        for kind, number in wanted.items():
+            singers = {x.singer for x in pools.kinds[kind]}
+            spare = len(singers) - number
+            if case.family:
+                # The smallest family is left soonest for strangers.
+                families = {
+                    getattr(x, case.family): pools.related(x, case.family)
+                    for x in firsts
+                }
+                spare = min(
+                    len(singers - {x.singer for x in family})
+                    - max(0, number - len(family))
+                    for family in families.values()
+                )
+            if spare < 0:
+                raise ConfigError(
+                    f"case {case.name} wants {number} voices of {kind}, but "
+                    f"there are {len(singers)} singers: lower voices"
+                )
+    pools.checked.add(key)
+
+
 def draw_mixture(
     seed, pools, case, settings, name="", first=None, sounds=None
 ) -> Mixture:
@@ -567,26 +604,23 @@ def draw_mixture(
     Raises
     ------
     ConfigError
-        If the pools do not hold what the case needs.
+        If the pools do not hold what the case needs (`check_voices`).
     """
+    check_voices(pools, case, settings)
     whom, where, levels, changes = np.random.default_rng(seed).spawn(4)
-    chance, change_chance, who = changes.uniform(size=3)
+    chance, who = changes.uniform(size=2)
     unison = case.relation == "unison" or chance < case.unison
     low, high = settings.voice_range
     count = int(levels.integers(low, high + 1))
     chosen, related = _cast(whom, pools, case, count, unison, first)
     aligned = unison or case.alignment == "aligned"
     starts = _places(where, chosen, related, aligned, settings, sounds)
-    # Unison and other changes are shares of all items of a case, so that of
-    # those not in unison a larger share is changed.
-    rest = 1 - (case.unison if case.relation != "unison" else 0.0)
-    share = settings.change_share / rest if rest > 0 else 0.0
-    changed = [False] * count
-    if unison:
-        changed = [k > 0 for k in range(count)]
-    elif change_chance < share:
-        third = int(who * 3)
-        changed = [third != (1 if k == 0 else 0) for k in range(count)]
+    # One chance decides on both: unison and other changes are shares of all
+    # the items of a case.
+    main_too, others_too = False, unison
+    if not unison and chance < case.unison + settings.change_share:
+        main_too, others_too = _WHO_CHANGES[int(who * len(_WHO_CHANGES))]
+    changed = [main_too] + [others_too] * (count - 1)
     drawn = [settings.changes.draw(changes, settings.segment_s) for _ in chosen]
     gains = 20 * np.log10(levels.uniform(*settings.rest_gain, size=count - 1))
     if not settings.main_and_rest:
@@ -617,48 +651,34 @@ def draw_mixture(
 
 def _cast(rng, pools, case, count, unison, first):
     """Draw the recordings, and which of them are related to the first."""
-    own = replace(case, relation="any") if unison else case
-    main = first or pools.draw(rng, pools.eligible(own))
     if unison:
+        main = first or pools.kinds[case.pools[0]].draw(rng)
         return [main] * count, [True] * count
-    chosen, related = [main], [True]
-    family = []
-    if case.relation in ("same_singer", "same_song"):
-        what = case.relation.removeprefix("same_")
-        group = pools.related(main, what)
+    main = first or pools.eligible(case).draw(rng)
+    chosen, related, family = [main], [True], []
+    if case.family:
+        group = pools.related(main, case.family)
         family = [group[k] for k in rng.permutation(len(group))]
         family = [x for x in family if x.key != main.key]
-        if not family:
-            raise ConfigError(
-                f"case {case.name}: {main.key} is the only recording of its "
-                f"{what}: leave it out"
-            )
     while len(chosen) < count:
         pool = pools.kinds[case.pools[len(chosen) % len(case.pools)]]
         related.append(bool(family))
         if family:
             chosen.append(family.pop())
         elif case.relation == "any":
-            chosen.append(pools.draw(rng, pool))
+            chosen.append(pool.draw(rng))
         else:
-            chosen.append(_stranger(rng, pools, case, pool, chosen))
+            chosen.append(_stranger(rng, pool, {x.singer for x in chosen}))
     return chosen, related
 
 
-def _stranger(rng, pools, case, pool, chosen):
+def _stranger(rng, pool, heard):
     """Draw a recording of a singer who is not heard yet."""
-    heard = {x.singer for x in chosen}
     for _ in range(_TRIES):
-        found = pools.draw(rng, pool)
+        found = pool.draw(rng)
         if found.singer not in heard:
             return found
-    others = [x for x in pool if x.singer not in heard]
-    if not others:
-        raise ConfigError(
-            f"case {case.name}: {len(chosen) + 1} voices of different singers "
-            f"are wanted, but there are {len(heard)}: lower voices"
-        )
-    return pools.draw(rng, others)
+    return _Pool(x for x in pool if x.singer not in heard).draw(rng)
 
 
 def _places(rng, chosen, related, aligned, settings, sounds):
@@ -688,8 +708,16 @@ def _places(rng, chosen, related, aligned, settings, sounds):
     return best
 
 
-class _Reader:
-    """Reads slices of recordings, each once per mixture."""
+class Reader:
+    """Reads slices of recordings, each once per mixture.
+
+    Arguments
+    ---------
+    segment_s : float
+        Length of a segment in seconds.
+    sample_rate : int
+        Hertz.
+    """
 
     def __init__(self, segment_s, sample_rate):
         self.segment_s, self.sample_rate = segment_s, sample_rate
@@ -700,10 +728,9 @@ class _Reader:
         key = (recording.key, start, before_s, after_s)
         if key not in self._kept:
             rate = self.sample_rate
-            first = math.floor(start * rate + 0.5)
-            first -= seconds_to_samples(before_s, rate)
-            last = first + seconds_to_samples(before_s, rate)
-            last += seconds_to_samples(self.segment_s + after_s, rate)
+            place = seconds_to_samples(start, rate)
+            first = place - seconds_to_samples(before_s, rate)
+            last = place + seconds_to_samples(self.segment_s + after_s, rate)
             wav = np.zeros(last - first, np.float32)
             end = math.floor(recording.duration * rate)
             left, right = max(first, 0), min(last, end)
@@ -716,36 +743,19 @@ class _Reader:
         return self._kept[key]
 
     def sounds(self, recording, start):
-        """Tell whether a segment is more than silence."""
+        """Tell whether a segment is more than silence.
+
+        Arguments
+        ---------
+        recording : Recording
+        start : float
+            Seconds.
+
+        Returns
+        -------
+        bool
+        """
         return level_db(self(recording, start)) > SILENT_DB
-
-
-def loudness_gain(wav, sample_rate, loudness) -> float:
-    """Factor that brings a signal to a loudness.
-
-    Arguments
-    ---------
-    wav : np.ndarray (samples,)
-    sample_rate : int
-        Hertz.
-    loudness : float
-        LUFS.
-
-    Returns
-    -------
-    float
-        1 for silence.
-
-    Example
-    -------
-    >>> wav = np.sin(2 * np.pi * 997 * np.arange(48000) / 48000)
-    >>> round(loudness_gain(wav, 48000, -23.01), 3)
-    0.1
-    """
-    own = integrated_loudness(wav, sample_rate)
-    if not math.isfinite(own):
-        return 1.0
-    return 10 ** ((loudness - own) / 20)
 
 
 def render_mixture(
@@ -762,7 +772,7 @@ def render_mixture(
     same_band : bool
         Whether voices are all band-limited to the narrowest of them, so that
         the bandwidth of a file does not tell who speaks. Default: True.
-    reader : optional
+    reader : Reader, optional
         Slices read already.
 
     Returns
@@ -776,8 +786,8 @@ def render_mixture(
     ManifestError
         If a recording is not among the rows.
     """
-    reader = reader or _Reader(mixture.segment_s, sample_rate)
-    recordings = _recordings(mixture, pools)
+    reader = reader or Reader(mixture.segment_s, sample_rate)
+    recordings = recordings_of(mixture, pools)
     wavs = _voices(mixture, recordings, reader)
     narrow = min(_native_rate(x.wav) for x in recordings)
     if same_band and narrow < sample_rate:
@@ -804,8 +814,23 @@ def render_mixture(
     return torch.from_numpy(sources.astype(np.float32))
 
 
-def _recordings(mixture, pools):
-    """Recordings of the voices of a mixture."""
+def recordings_of(mixture, pools) -> list[Recording]:
+    """Find the recordings of the voices of a mixture.
+
+    Arguments
+    ---------
+    mixture : Mixture
+    pools : Pools
+
+    Returns
+    -------
+    list of Recording
+
+    Raises
+    ------
+    ManifestError
+        If one is not among the rows.
+    """
     found = []
     for voice in mixture.voices:
         recording = pools.recordings.get(voice.recording)
@@ -856,16 +881,39 @@ def _fitted(wav, samples):
     return np.pad(wav[:samples], (0, max(0, samples - len(wav))))
 
 
-class _Mixtures(torch.utils.data.Dataset):
-    """What the data sets share: a mixture becomes an item."""
+class Mixtures(torch.utils.data.Dataset):
+    """What data sets of mixtures share: a mixture becomes an item.
+
+    Arguments
+    ---------
+    rows : list of dict
+        Of the recordings (`Pools`).
+    sample_rate : int
+        Hertz.
+    same_band : bool
+        See `render_mixture`.
+    """
 
     def __init__(self, rows, sample_rate, same_band):
         self.pools = Pools(rows)
         self.sample_rate = sample_rate
         self.same_band = same_band
 
-    def _item(self, mixture, reader=None):
-        """Item of a mixture."""
+    def item(self, mixture, reader=None) -> dict:
+        """Make the item of a mixture.
+
+        Arguments
+        ---------
+        mixture : Mixture
+        reader : Reader, optional
+            Slices read already.
+
+        Returns
+        -------
+        dict
+            `id`, `case`, `mixture (samples,)` and `sources (sources,
+            samples)`, float32; the sources add up to the mixture exactly.
+        """
         sources = render_mixture(
             mixture, self.pools, self.sample_rate, self.same_band, reader
         )
@@ -877,7 +925,7 @@ class _Mixtures(torch.utils.data.Dataset):
         }
 
 
-class MixtureDataset(_Mixtures):
+class MixtureDataset(Mixtures):
     """Mixtures to train with, drawn anew in every epoch.
 
     An item depends on (seed, epoch, index) alone: it is the same for any
@@ -929,7 +977,7 @@ class MixtureDataset(_Mixtures):
         self.settings = settings
         self.cases = [case for case in cases if case.probability > 0]
         for case in self.cases:
-            _check_voices(self.pools, case, settings)
+            check_voices(self.pools, case, settings)
         self._ends = np.cumsum([case.probability for case in self.cases])
         self.seed = seed
         self.epoch_counter = epoch_counter
@@ -953,7 +1001,7 @@ class MixtureDataset(_Mixtures):
         Arguments
         ---------
         index : int
-        reader : optional
+        reader : Reader, optional
             Keeps the slices that are looked at.
 
         Returns
@@ -966,7 +1014,7 @@ class MixtureDataset(_Mixtures):
         seed = [self.seed, epoch, index]
         share = np.random.default_rng(seed).uniform() * self._ends[-1]
         case = self.cases[int(np.searchsorted(self._ends, share, "right"))]
-        reader = reader or _Reader(self.settings.segment_s, self.sample_rate)
+        reader = reader or Reader(self.settings.segment_s, self.sample_rate)
         return draw_mixture(
             seed,
             self.pools,
@@ -977,283 +1025,5 @@ class MixtureDataset(_Mixtures):
         )
 
     def __getitem__(self, index):
-        reader = _Reader(self.settings.segment_s, self.sample_rate)
-        return self._item(self.plan(index, reader), reader)
-
-
-def _check_voices(pools, case, settings):
-    """Refuse a case that the pools cannot give so many voices."""
-    pools.eligible(case)
-    count = settings.voice_range[1]
-    if case.relation in ("any", "unison"):
-        return
-    wanted = Counter(case.pools[k % len(case.pools)] for k in range(count))
-    for kind, number in wanted.items():
-        singers = len({x.singer for x in pools.kinds[kind]})
-        if case.relation == "other_singer" and singers < number:
-            raise ConfigError(
-                f"case {case.name} wants {number} singers of {kind}, but there "
-                f"are {singers}: lower voices, now {count}"
-            )
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Mixtures that are fixed once and for all.
-
-    Arguments
-    ---------
-    mixtures : tuple of Mixture
-        With different names.
-    remarks : tuple of str
-        What was left out or mended, one line each.
-
-    Raises
-    ------
-    ConfigError
-        If there are no mixtures, or two of one name.
-    """
-
-    mixtures: tuple[Mixture, ...]
-    remarks: tuple[str, ...] = ()
-
-    def __post_init__(self):
-        names = Counter(mixture.name for mixture in self.mixtures)
-        if not names:
-            raise ConfigError("the plan holds 0 mixtures: make it again")
-        name, count = names.most_common(1)[0]
-        if count > 1:
-            raise ConfigError(
-                f"the plan holds {count} mixtures called {name}: give each a "
-                "name of its own"
-            )
-
-    def weights(self) -> dict[str, float]:
-        """Weights of the mixtures with which each case counts the same.
-
-        Returns
-        -------
-        dict of str to float
-            By name; they add up to 1.
-        """
-        counts = Counter(mixture.case for mixture in self.mixtures)
-        return {
-            mixture.name: 1 / (len(counts) * counts[mixture.case])
-            for mixture in self.mixtures
-        }
-
-
-def validation_plan(
-    rows,
-    seed=0,
-    per_case=None,
-    settings=None,
-    cases=VALIDATION_CASES,
-    sample_rate=24000,
-) -> Plan:
-    """Draw the mixtures of a validation set.
-
-    Every recording is the first voice once in each case that it is fit for.
-    The same rows, in any order, and seed give the same plan.
-
-    Arguments
-    ---------
-    rows : list of dict
-        Of recordings that are not trained with.
-    seed : int
-        Default: 0.
-    per_case : int, optional
-        At most so many mixtures of each case, spread evenly over the
-        recordings. Default: all.
-    settings : MixtureSettings, optional
-        Of these, all but the spread of levels and the share of changed voices,
-        which are 0 here: levels are exact, and only voices in unison are
-        changed. Default: `DUET`.
-    cases : sequence of Case
-        Default: the seven of `VALIDATION_CASES`.
-    sample_rate : int
-        Rate at which silence is told from sound.
-
-    Returns
-    -------
-    Plan
-
-    Raises
-    ------
-    ManifestError, ConfigError
-        As `MixtureDataset`.
-    """
-    pools = Pools(rows)
-    settings = replace(settings or DUET, level_sd=0.0, change_share=0.0)
-    mixtures = []
-    for number, case in enumerate(cases):
-        case = replace(case, unison=0.0)
-        _check_voices(pools, case, settings)
-        firsts = pools.eligible(case)
-        count = min(per_case or len(firsts), len(firsts))
-        for k in range(count):
-            first = firsts[k * len(firsts) // count]
-            reader = _Reader(settings.segment_s, sample_rate)
-            mixtures.append(
-                draw_mixture(
-                    [seed, number, k],
-                    pools,
-                    case,
-                    settings,
-                    f"{case.name}_{k + 1}",
-                    first,
-                    reader.sounds,
-                )
-            )
-    return Plan(tuple(mixtures))
-
-
-def write_plan(plan: Plan, path, overwrite: bool = False) -> Path:
-    """Write a plan as JSON, one mixture per line.
-
-    Arguments
-    ---------
-    plan : Plan
-    path : str or Path
-    overwrite : bool
-        Whether an existing file may be replaced.
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    OutputError
-        If the file exists or cannot be written.
-    """
-    lines = [
-        json.dumps(_without_defaults(mixture), ensure_ascii=False)
-        for mixture in plan.mixtures
-    ]
-    head = json.dumps(
-        {"version": PLAN_VERSION, "remarks": list(plan.remarks)},
-        ensure_ascii=False,
-    )
-    text = head[:-1] + ', "mixtures": [\n' + ",\n".join(lines) + "\n]}\n"
-    path = Path(path)
-    with atomic_path(path, overwrite=overwrite) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
-
-
-def _without_defaults(mixture):
-    """Mixture as a dictionary, without what is as by default."""
-    entry = asdict(mixture)
-    for voice in entry["voices"]:
-        if voice["change"] is not None:
-            plain = asdict(VoiceChange())
-            voice["change"] = {
-                key: value
-                for key, value in voice["change"].items()
-                if value != plain[key]
-            }
-        for key, default in (("change", None), ("gain_db", 0.0)):
-            if voice[key] == default:
-                del voice[key]
-    return entry
-
-
-def read_plan(path) -> Plan:
-    """Read a plan.
-
-    Arguments
-    ---------
-    path : str or Path
-
-    Returns
-    -------
-    Plan
-
-    Raises
-    ------
-    ManifestError
-        If it is missing or no plan.
-    """
-    data = _read_json(path, "write it with `write_plan`")
-    try:
-        version = data["version"]
-        if version != PLAN_VERSION:
-            raise ManifestError(
-                f"{path}: is a plan of version {version}, not {PLAN_VERSION}: "
-                "write it again"
-            )
-        mixtures = tuple(map(_mixture, data["mixtures"]))
-        return Plan(mixtures, tuple(data.get("remarks", ())))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ManifestError(
-            f"{path}: is no plan of mixtures: {type(error).__name__} {error}"
-        ) from None
-    except ConfigError as error:
-        raise ManifestError(f"{path}: {error}") from None
-
-
-def _mixture(entry):
-    """Mixture from its dictionary."""
-    voices = tuple(
-        Voice(
-            **{
-                **voice,
-                "change": VoiceChange(**voice["change"])
-                if voice.get("change") is not None
-                else None,
-            }
-        )
-        for voice in entry["voices"]
-    )
-    levels = tuple(entry["levels_db"])
-    return Mixture(**{**entry, "voices": voices, "levels_db": levels})
-
-
-def _read_json(path, remedy):
-    """Content of a JSON file with an object in it."""
-    path = Path(path)
-    try:
-        data = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ManifestError(
-            f"{path}: cannot be read ({error.strerror}): {remedy}"
-        ) from None
-    except ValueError as error:
-        raise ManifestError(f"{path}: is no JSON in UTF-8: {error}") from None
-    if not isinstance(data, dict):
-        raise ManifestError(f"{path}: holds no JSON object: {remedy}")
-    return data
-
-
-class PlanDataset(_Mixtures):
-    """The mixtures of a plan.
-
-    Arguments
-    ---------
-    rows : list of dict
-        With all recordings that the plan names.
-    plan : Plan, str or Path
-        Or the file that it is in (`read_plan`).
-    sample_rate : int
-        Hertz. Default: 24000.
-    same_band : bool
-        See `render_mixture`. Default: True.
-
-    Raises
-    ------
-    ManifestError
-        If the plan cannot be read, or a recording is not among the rows.
-    """
-
-    def __init__(self, rows, plan, sample_rate=24000, same_band=True):
-        super().__init__(rows, sample_rate, same_band)
-        self.plan = plan if isinstance(plan, Plan) else read_plan(plan)
-        for mixture in self.plan.mixtures:
-            _recordings(mixture, self.pools)
-
-    def __len__(self):
-        return len(self.plan.mixtures)
-
-    def __getitem__(self, index):
-        return self._item(self.plan.mixtures[index])
+        reader = Reader(self.settings.segment_s, self.sample_rate)
+        return self.item(self.plan(index, reader), reader)
