@@ -333,9 +333,9 @@ def published_plan(
 
     The lists and their loader have faults, which are mended: voices in unison
     start at different times (here together); of several voices in the rest
-    only the last is heard (here all); some first voices are said to meet others
-    and meet themselves (left out here, with a remark). The factor on the range of the
-    pitch, which the loader ignores too, has no effect.
+    only the last is heard (here all); some first voices that are said to meet
+    others meet themselves (left out here, with a remark). The factor on the
+    range of the pitch, which the loader ignores too, has no effect.
 
     Arguments
     ---------
