@@ -214,10 +214,10 @@ def test_training_table():
 
 
 def test_other_singers(pools):
-    for mixture in drawn(pools, "sing_sing"):
+    for mixture in drawn(pools, "sing_sing_diff", cases=VALIDATION_CASES):
         one, two = names(mixture)
+        # Names start with the letter of the singer.
         assert {one[0], two[0]} <= set("abcd")
-        assert SINGER[one] != SINGER[two] or one != two
         assert one[0] != two[0]
     mixed = drawn(pools, "sing_speech", replace(MAIN_AND_REST, segment_s=0.5))
     assert {len(m.voices) for m in mixed} == {2, 3, 4}
@@ -269,28 +269,28 @@ def test_unison(pools):
 
 def test_what_is_changed_and_how_often(pools):
     """30 % unison of two cases, 40 % changes of all; a third each."""
-    mixtures = drawn(pools, "sing_sing", SHORT, 1500)
+    mixtures = drawn(pools, "sing_sing", SHORT, 1000)
     kinds = Counter()
     for mixture in mixtures:
         one, two = mixture.voices
         changed = (one.change is not None, two.change is not None)
-        kinds[(one.recording == two.recording, *changed)] += 1 / 1500
+        kinds[(one.recording == two.recording, *changed)] += 1 / 1000
     assert kinds[True, False, True] == pytest.approx(0.3, abs=0.04)
     for pair in ((True, False), (False, True), (True, True)):
         assert kinds[(False, *pair)] == pytest.approx(0.4 / 3, abs=0.03)
     assert kinds[False, False, False] == pytest.approx(0.3, abs=0.04)
-    other = drawn(pools, "same_singer", SHORT, 600)
-    plain = sum(not any(v.change for v in m.voices) for m in other) / 600
+    other = drawn(pools, "same_singer", SHORT, 400)
+    plain = sum(not any(v.change for v in m.voices) for m in other) / 400
     assert plain == pytest.approx(0.6, abs=0.06)
 
 
 def test_how_often_each_case_and_level(rows):
-    data = MixtureDataset(rows, 2000, SHORT, sample_rate=RATE)
+    data = MixtureDataset(rows, 1200, SHORT, sample_rate=RATE)
     mixtures = [data.plan(k, Heard) for k in range(len(data))]
     shares = Counter(mixture.case for mixture in mixtures)
     for case in TRAINING_CASES:
-        share = shares[case.name] / 2000
-        assert share == pytest.approx(case.probability, abs=0.03)
+        share = shares[case.name] / 1200
+        assert share == pytest.approx(case.probability, abs=0.035)
     levels = np.array([mixture.levels_db[0] for mixture in mixtures])
     assert levels.mean() == pytest.approx(0, abs=0.5)
     assert levels.std() == pytest.approx(6, abs=0.4)
@@ -548,6 +548,7 @@ def test_items(rows):
     assert len(MixtureDataset(rows, None, SHORT, sample_rate=RATE)) == 19
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4")
 def test_same_for_any_workers_and_ranks(rows):
     data = MixtureDataset(rows, 8, SHORT, sample_rate=RATE, seed=1)
     expected = [key_numbers(data[k]) for k in range(8)]
