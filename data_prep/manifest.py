@@ -15,6 +15,18 @@ singer     str     name of the singer; empty if unknown
 license    str     short name of the licence of the song
 ========== ======= =====================================================
 
+Three labels may follow, text like the others; a corpus without one has no such
+column:
+
+========== =============================================================
+kind       singing or speech; empty: singing
+corpus     name of the corpus, where manifests of several are joined. Names
+           of songs and singers are then names within their corpus
+song       the composition, in its key and tempo, that recordings of several
+           songs or singers share: the same second of each is the same
+           place in the music; empty if there is no such recording
+========== =============================================================
+
 After these come the media that the corpus has: `wav` (the voice), `mix_wav`
 (voice and accompaniment), `accomp_wav` (accompaniment alone), its parts
 `drums_wav`, `bass_wav` and `other_wav`, `video`, `notes`, `f0` (the voice's
@@ -54,6 +66,9 @@ COLUMNS = {
     "singer": str,
     "license": str,
 }
+# Columns that a manifest may have, all of text, and what `kind` may say.
+LABELS = ("kind", "corpus", "song")
+KINDS = ("singing", "speech")
 STEMS = ("drums_wav", "bass_wav", "other_wav")
 AUDIO = ("wav", "mix_wav", "accomp_wav", *STEMS)
 MEDIA = (*AUDIO, "video", "notes", "f0", "words", "phones")
@@ -137,9 +152,9 @@ def write_manifest(rows, path, overwrite: bool = False) -> Path:
     Arguments
     ---------
     rows : list of dict
-        One per segment, with the keys of `COLUMNS` and any media. A medium
-        that no row has gets no column; one that some rows have is left empty
-        in the others.
+        One per segment, with the keys of `COLUMNS`, any of `LABELS` and any
+        media. What no row has gets no column; what some rows have is left
+        empty in the others.
     path : str or Path
         The CSV.
     overwrite : bool
@@ -159,12 +174,13 @@ def write_manifest(rows, path, overwrite: bool = False) -> Path:
     path = Path(path)
     rows = list(rows)
     present = {key for row in rows for key in row if row[key] not in (None, "")}
-    media = [key for key in MEDIA if key in present]
-    unknown = sorted({key for row in rows for key in row} - {*COLUMNS, *MEDIA})
+    optional = [key for key in (*LABELS, *MEDIA) if key in present]
+    known = {*COLUMNS, *LABELS, *MEDIA}
+    unknown = sorted({key for row in rows for key in row} - known)
     if unknown:
         raise ManifestError(
             f"{path}: unknown column {unknown[0]}: use one of "
-            f"{', '.join(MEDIA)}"
+            f"{', '.join((*LABELS, *MEDIA))}"
         )
     for row in rows:
         if missing := COLUMNS.keys() - row.keys():
@@ -176,7 +192,7 @@ def write_manifest(rows, path, overwrite: bool = False) -> Path:
     ):
         writer = csv.DictWriter(
             stream,
-            [*COLUMNS, *media],
+            [*COLUMNS, *optional],
             extrasaction="ignore",
             lineterminator="\n",
         )
@@ -230,7 +246,7 @@ def read_manifest(path, data_root=None, check_files: bool = True) -> list[dict]:
         roots[DATA_ROOT] = Path(data_root).absolute()
     known = set()
     for row in rows:
-        for key in row.keys() - COLUMNS.keys():
+        for key in row.keys() - {*COLUMNS, *LABELS}:
             if row[key]:
                 row[key] = _resolve(row[key], roots, path, check_files)
                 if check_files and row[key] not in known:
@@ -320,6 +336,10 @@ def _check_row(row: dict, path: Path) -> None:
     if row["split"] not in SPLITS:
         raise ManifestError(
             f"{where}: split {row['split']!r} is none of {', '.join(SPLITS)}"
+        )
+    if row.get("kind") and row["kind"] not in KINDS:
+        raise ManifestError(
+            f"{where}: kind {row['kind']!r} is none of {', '.join(KINDS)}"
         )
 
 
