@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import NamedTuple
 
 from data_prep import (
     ismir2014,
+    medleyvox,
     mir1k,
     mir_st500,
     musdb18,
@@ -20,6 +22,8 @@ from data_prep import (
     vocadito,
 )
 from data_prep.manifest import Summary
+from data_prep.singing_corpora import VOICE_SETS, prepare_singing_corpora
+from data_prep.voice_corpus import VoiceSet, prepare_voices, tell_how
 from speechbrain_ext.errors import ConfigError
 
 
@@ -56,6 +60,17 @@ def _entry(module) -> Entry:
     )
 
 
+def _voices_entry(voice_set: VoiceSet) -> Entry:
+    """Registry entry of a corpus of single voices."""
+    corpus = voice_set.corpus
+    return Entry(
+        partial(prepare_voices, voice_set),
+        partial(tell_how, corpus),
+        corpus.license,
+        corpus.url,
+    )
+
+
 def prepare_minisinging(
     data_folder,
     output_folder,
@@ -77,7 +92,7 @@ def prepare_minisinging(
     layout : str
         Its own layout, `minisinging` (default), or the real corpus whose
         layout is written and prepared: `mir_st500`, `n20emv2`, `tonas`,
-        `ismir2014`, `mir1k` or `musdb18`.
+        `ismir2014`, `mir1k`, `musdb18`, `medleyvox` or `singing_corpora`.
     segment_s : float
         Length of a segment in seconds.
     n_jobs : int
@@ -132,8 +147,13 @@ CORPORA: dict[str, Entry] = {
         vocadito,
         mir1k,
         musdb18,
+        medleyvox,
     )
 }
+CORPORA |= {name: _voices_entry(row) for name, row in VOICE_SETS.items()}
+CORPORA["singing_corpora"] = Entry(
+    prepare_singing_corpora, None, "of each corpus", ""
+)
 CORPORA["minisinging"] = Entry(prepare_minisinging, None, "Apache-2.0", "")
 
 
@@ -168,7 +188,7 @@ def prepare(name: str, data_dir, out_dir, **options) -> Summary:
     >>> prepare("mirst", "corpus", "manifests")
     Traceback (most recent call last):
     speechbrain_ext.errors.ConfigError: unknown corpus mirst: use one of \
-mir_st500, n20emv2, tonas, ismir2014, vocadito, mir1k, musdb18, minisinging
+mir_st500, n20emv2, tonas, ismir2014, vocadito, mir1k, musdb18, medleyvox, ...
     """
     function = _find(name).prepare
     known = list(signature(function).parameters)[2:]
@@ -195,7 +215,7 @@ def download(name: str, data_dir):
     Raises
     ------
     ConfigError
-        If the corpus is unknown, or made and not downloaded.
+        If the corpus is unknown, made, or several corpora.
     ManifestError
         If it is not public: with the way to get it.
     DependencyError
@@ -205,7 +225,7 @@ def download(name: str, data_dir):
     """
     function = _find(name).download
     if function is None:
-        raise ConfigError(f"{name} is made, not downloaded: prepare it")
+        raise ConfigError(f"{name} is not one download: prepare it")
     return function(data_dir)
 
 

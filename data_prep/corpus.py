@@ -338,6 +338,47 @@ def entries(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
         ) from None
 
 
+def walk_audio(folder: Path) -> list[Path]:
+    """List the recordings in a folder and in all folders below it.
+
+    Arguments
+    ---------
+    folder : Path
+
+    Returns
+    -------
+    list of Path
+        Visible files with a suffix of `SUFFIXES`, in natural order of their
+        paths. Of two that differ only in their suffix, the one that comes
+        earlier in `SUFFIXES`. Empty if the folder does not exist.
+
+    Raises
+    ------
+    ManifestError
+        If a folder may not be looked at.
+    """
+
+    def fail(error):
+        raise ManifestError(
+            f"{error.filename}: cannot be read ({error.strerror}): change its "
+            "permissions"
+        ) from None
+
+    found = {}
+    if not os.path.isdir(folder):
+        return []
+    for place, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if name[0] != "."]
+        for name in names:
+            stem, suffix = os.path.splitext(name)
+            if name[0] != "." and suffix.lower() in SUFFIXES:
+                rank = SUFFIXES.index(suffix.lower()), name
+                key = os.path.join(place, stem)
+                found[key] = min(rank, found.get(key, rank))
+    paths = [Path(key).with_name(name) for key, (_, name) in found.items()]
+    return sorted(paths, key=lambda path: natural_key(path.as_posix()))
+
+
 def read_annotations(path: Path) -> dict:
     """Read a JSON annotation of several songs.
 
