@@ -16,7 +16,7 @@ license    str     short name of the licence of the song
 ========== ======= =====================================================
 
 Corpora from which singers are mixed with each other, and test sets of such
-mixtures, have labels as well:
+mixtures, have labels as well, the first three always together:
 
 ========== ======= =====================================================
 label      type    meaning
@@ -87,6 +87,7 @@ LABELS = {
     "task": str,
     "n_singers": int,
 }
+TOGETHER = ("dataset", "kind", "song")
 KINDS = ("singing", "speech")
 STEMS = ("drums_wav", "bass_wav", "other_wav")
 VOICES = ("wav", *(f"voice{k}_wav" for k in range(2, 9)))
@@ -194,6 +195,8 @@ def write_manifest(rows, path, overwrite: bool = False) -> Path:
     path = Path(path)
     rows = list(rows)
     present = {key for row in rows for key in row if row[key] not in (None, "")}
+    if present & {*TOGETHER}:
+        present |= {*TOGETHER}
     more = [key for key in (*LABELS, *MEDIA) if key in present]
     known = {*COLUMNS, *LABELS, *MEDIA}
     unknown = sorted({key for row in rows for key in row} - known)

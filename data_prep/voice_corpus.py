@@ -175,7 +175,8 @@ def sounding_spans(
     if not power.size or not power.max() > 0:
         return []
     loud = np.flatnonzero(power >= power.max() * 10 ** (-top_db / 10))
-    breaks = np.flatnonzero(np.diff(loud) * HOP / sample_rate > bridge_s)
+    silent = (np.diff(loud) - 1) * HOP / sample_rate
+    breaks = np.flatnonzero(silent > bridge_s)
     firsts = loud[np.r_[0, breaks + 1]]
     lasts = loud[np.r_[breaks, len(loud) - 1]]
     spans = []
