@@ -297,9 +297,10 @@ _TABLE = (
             "Wilkins et al., VocalSet: A Singing Voice Dataset, ISMIR 2018",
             "https://zenodo.org/records/1442513",
         ),
-        "FULL/<singer>/<context>/<technique>/<f1|m1|...>_<name>.wav",
+        "{FULL,data_by_singer}/<singer>/<context>/<technique>/"
+        "<f1|m1|...>_<name>.wav",
         # Files whose names start with another singer are left out.
-        r"FULL/(?P<singer>(?P<sex>fe)?male(?P<number>\d+))/[^/]+/[^/]+/"
+        r"(?:FULL|data_by_singer)/(?P<singer>(?P<sex>fe)?male(?P<number>\d+))/[^/]+/[^/]+/"
         r"(?P<take>(?(sex)f|m)(?P=number)_[^/]+)",
         singer="{singer}",
     ),

@@ -1433,7 +1433,8 @@ def _add_prepare(parser):
         help="another option of the corpus, as annotator=A2 (vocadito), "
         "medium=mixture (mir_st500), cut_overlaps=false or "
         "layout=tonas (minisinging), protocol=random_song or whole=true "
-        "(mir1k), stems=false or audio_folder=DIR (musdb18); may be "
+        "(mir1k), stems=false or audio_folder=DIR (musdb18), config=DIR "
+        "(medleyvox), datasets=[csd,nus48e] (singing_corpora); may be "
         "repeated",
     )
     add("--list", action="store_true", help="list the corpora known")

@@ -785,7 +785,7 @@ def as_singing_corpora(
     In k_multisinger all sing the same songs, in time with each other. There
     are long rests in kiritan and medleydb, and speech in librispeech (16 kHz).
     The last singer of musdb18_voices and librispeech is in another part of the
-    corpus. Everybody sings in one data set only.
+    corpus. The artists of musdb18_voices and medleydb have the same names.
 
     Arguments
     ---------

@@ -75,7 +75,7 @@ LAYOUTS = {
     "vocalset": (
         [
             "FULL/female1/scales/belt/f1_scales_belt_a.wav",
-            "FULL/male11/scales/belt/m11_scales_belt_a.wav",
+            "data_by_singer/male11/scales/belt/m11_scales_belt_a.wav",
             "FULL/female1/scales/belt/f2_scales_belt_a.wav",
         ],
         [
