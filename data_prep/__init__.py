@@ -18,11 +18,12 @@ from data_prep import (
     mir_st500,
     musdb18,
     n20emv2,
+    singing_corpora,
     tonas,
     vocadito,
 )
 from data_prep.manifest import Summary
-from data_prep.singing_corpora import VOICE_SETS, prepare_singing_corpora
+from data_prep.singing_corpora import VOICE_SETS
 from data_prep.voice_corpus import VoiceSet, prepare_voices, tell_how
 from speechbrain_ext.errors import ConfigError
 
@@ -63,12 +64,10 @@ def _entry(module) -> Entry:
 def _voices_entry(voice_set: VoiceSet) -> Entry:
     """Registry entry of a corpus of single voices."""
     corpus = voice_set.corpus
-    return Entry(
-        partial(prepare_voices, voice_set),
-        partial(tell_how, corpus),
-        corpus.license,
-        corpus.url,
-    )
+    functions = partial(prepare_voices, voice_set), partial(tell_how, corpus)
+    for function, verb in zip(functions, ("prepare", "download"), strict=True):
+        function.__name__ = f"{verb}_{corpus.name}"
+    return Entry(*functions, corpus.license, corpus.url)
 
 
 def prepare_minisinging(
@@ -151,9 +150,7 @@ CORPORA: dict[str, Entry] = {
     )
 }
 CORPORA |= {name: _voices_entry(row) for name, row in VOICE_SETS.items()}
-CORPORA["singing_corpora"] = Entry(
-    prepare_singing_corpora, None, "of each corpus", ""
-)
+CORPORA["singing_corpora"] = _entry(singing_corpora)
 CORPORA["minisinging"] = Entry(prepare_minisinging, None, "Apache-2.0", "")
 
 
@@ -215,7 +212,7 @@ def download(name: str, data_dir):
     Raises
     ------
     ConfigError
-        If the corpus is unknown, made, or several corpora.
+        If the corpus is unknown, or made and not downloaded.
     ManifestError
         If it is not public: with the way to get it.
     DependencyError
@@ -225,7 +222,7 @@ def download(name: str, data_dir):
     """
     function = _find(name).download
     if function is None:
-        raise ConfigError(f"{name} is not one download: prepare it")
+        raise ConfigError(f"{name} is made, not downloaded: prepare it")
     return function(data_dir)
 
 

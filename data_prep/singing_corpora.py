@@ -439,6 +439,15 @@ VOICE_SETS = {row.corpus.name: row for row in (*_TABLE, LIBRISPEECH)}
 
 # ------------------------------------------------------------- all together
 
+CORPUS = Corpus(
+    "singing_corpora",
+    "of each corpus",
+    "see the column license of the manifests",
+    "",
+    # Its README lists them.
+    "https://github.com/jeonchangbin49/MedleyVox",
+)
+
 
 def prepare_singing_corpora(
     data_folder,
@@ -488,14 +497,7 @@ def prepare_singing_corpora(
     AudioError, OutputError
         As `voice_corpus.prepare_voices`.
     """
-    everything = Corpus(
-        "singing_corpora",
-        "several",
-        "see the column license of the manifests",
-        "",
-        "",
-    )
-    folder = check_folder(data_folder, everything)
+    folder = check_folder(data_folder, CORPUS)
     options = check_options(trim, min_s, sample_rate, valid_share, audio_folder)
     there = {place.name: place for place in subfolders(folder)}
     if datasets is not None:
@@ -528,9 +530,10 @@ def prepare_singing_corpora(
     licenses = "; ".join(f"{row.name} {row.license}" for row in rows)
     return prepare_songs(
         replace(
-            everything,
+            CORPUS,
             license=licenses,
             citation="; ".join(row.citation for row in rows),
+            url="",
         ),
         songs,
         folder,
@@ -540,4 +543,26 @@ def prepare_singing_corpora(
         remarks + crossing,
         n_jobs=n_jobs,
         overwrite=overwrite,
+    )
+
+
+def download_singing_corpora(data_folder) -> None:
+    """Say how to get the corpora: one by one.
+
+    Arguments
+    ---------
+    data_folder : str or Path
+        Where they are to be put, in folders of their names.
+
+    Raises
+    ------
+    ManifestError
+        Always: with their names and addresses.
+    """
+    places = "; ".join(
+        f"{name} {row.corpus.url}" for name, row in VOICE_SETS.items()
+    )
+    raise ManifestError(
+        f"{CORPUS.name} have to be fetched by hand, each into its folder in "
+        f"{data_folder}: {places}"
     )
