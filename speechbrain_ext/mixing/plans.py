@@ -29,6 +29,7 @@ from speechbrain_ext.mixing.singers import (
     Voice,
     check_voices,
     draw_mixture,
+    recording_key,
     recordings_of,
 )
 from speechbrain_ext.mixing.voices import VoiceChange
@@ -420,9 +421,14 @@ def _published_names(recordings):
     names = defaultdict(list)
     for recording in recordings:
         file, _ = split_channel(recording.wav)
-        for name in {recording.key.rsplit("/", 1)[-1], file.stem}:
+        for name in {_published_name(recording.key), file.stem}:
             names[name].append(recording.key)
     return names
+
+
+def _published_name(key):
+    """Name that published lists may use for a recording."""
+    return key.rsplit("/", 1)[-1]
 
 
 def _published_entry(name, entry):
@@ -525,7 +531,8 @@ def with_published_groups(rows, same_singer=(), same_song=()) -> list[dict]:
     filled, used = [], False
     for row in rows:
         file, _ = split_channel(row["wav"])
-        known = labels.get(row["song_id"]) or labels.get(file.stem) or {}
+        name = _published_name(recording_key(row))
+        known = labels.get(name) or labels.get(file.stem) or {}
         used = used or bool(known)
         kept = {key: value for key, value in row.items() if value}
         filled.append({**row, **known, **kept})

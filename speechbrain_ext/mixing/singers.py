@@ -8,7 +8,7 @@ one for each item and epoch, from (seed, epoch, index) alone; those of
 `mixing.plans` are written down once and stay as they are, for validation.
 
 Both take rows of manifests (`data_prep.manifest`), of which they use `wav`,
-`song_id`, `stop`, `singer` and the labels `kind`, `corpus` and `song`.
+`song_id`, `stop`, `singer` and the labels `dataset`, `kind` and `song`.
 
 The six training cases, their probabilities and the levels follow MedleyVox
 (Jeon et al., ICASSP 2023).
@@ -310,23 +310,52 @@ class Recording:
     Arguments
     ---------
     key : str
-        Its name: `<corpus>/<song_id>`, or the song ID alone.
+        Its name: `<dataset>/<name>`, or the name alone (`recording_key`).
     wav : str
         File, perhaps with its channel.
     duration : float
         Seconds.
     kind : str
         "singing" or "speech".
-    singer, song : tuple
-        What it has in common with others of its corpus; unique if unknown.
+    singer, song : str or tuple
+        What it has in common with others; unique if unknown.
     """
 
     key: str
     wav: str
     duration: float
     kind: str
-    singer: tuple
-    song: tuple
+    singer: str | tuple
+    song: str | tuple
+
+
+def recording_key(row: dict) -> str:
+    """Name a recording alike in all manifests that it may be in.
+
+    Arguments
+    ---------
+    row : dict
+        Of a manifest.
+
+    Returns
+    -------
+    str
+        The ID of the song, which in a manifest of several data sets starts with
+        the name of its own, after that name and a slash.
+
+    Example
+    -------
+    >>> recording_key({"song_id": "en001a", "dataset": "csd"})
+    'csd/en001a'
+    >>> recording_key({"song_id": "csd_en001a", "dataset": "csd"})
+    'csd/en001a'
+    >>> recording_key({"song_id": "en001a"})
+    'en001a'
+    """
+    dataset = row.get("dataset")
+    if not dataset:
+        return row["song_id"]
+    return f"{dataset}/{row['song_id'].removeprefix(f'{dataset}_')}"
 
 
 class _Pool(list):
@@ -355,7 +384,7 @@ class Pools:
     ------
     ManifestError
         If there are no rows, one has no `wav` or an unknown `kind`, or songs
-        of two corpora have the same name and no `corpus`.
+        of two data sets have the same name and no `dataset`.
 
     Example
     -------
@@ -382,19 +411,17 @@ class Pools:
                     f"segment {row['ID']}: kind {kind!r} is none of "
                     f"{', '.join(KINDS)}"
                 )
-            corpus, name = row.get("corpus") or "", row["song_id"]
-            key = f"{corpus}/{name}" if corpus else name
+            key = recording_key(row)
             known = found.get(key)
             if known is not None and known.wav != str(row["wav"]):
                 raise ManifestError(
                     f"recording {key} is in {known.wav} and in {row['wav']}: "
-                    "give the rows of each manifest their corpus"
+                    "give the rows of each manifest their dataset"
                 )
             stop = max(row["stop"], known.duration if known else 0.0)
             # What is not known is nobody else's.
             singer, song = (
-                (corpus, row[what]) if row.get(what) else (corpus, name, what)
-                for what in ("singer", "song")
+                row.get(what) or (key, what) for what in ("singer", "song")
             )
             found[key] = Recording(
                 key, str(row["wav"]), stop, kind, singer, song
@@ -935,7 +962,7 @@ class MixtureDataset(Mixtures):
     ---------
     rows : list of dict
         From `data_prep.manifest.read_manifest`; lists of several manifests may
-        be joined if their rows have a `corpus`.
+        be joined if their rows have a `dataset`.
     items : int, optional
         Mixtures in an epoch. Default: as many as there are segments in all
         recordings of the kinds that the cases use.

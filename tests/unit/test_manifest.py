@@ -173,14 +173,16 @@ def test_rules(rows, message, tmp_path):
     assert str(tmp_path / "m.csv") in str(error.value)
 
 
-def test_labels_are_text(tmp_path):
-    labels = {"kind": "speech", "corpus": "x", "song": "", "wav": None}
+def test_labels(tmp_path):
+    labels = {"kind": "speech", "dataset": "x", "song": "", "n_singers": 2}
     rows = [part | labels for part in ROWS]
     path = write_manifest(rows, tmp_path / "m.csv")
     head = path.read_text("utf-8").splitlines()[0]
-    assert head.endswith(",license,kind,corpus,notes")
+    assert head.endswith(",license,dataset,kind,song,n_singers,wav,notes")
     for part in read_manifest(path, check_files=False):
-        assert (part["kind"], part["corpus"]) == ("speech", "x")
+        assert part["kind"] == "speech" and part["dataset"] == "x"
+        assert part["song"] == "" and part["n_singers"] == 2
+        assert "task" not in part
 
 
 def edited(path, old, new):

@@ -395,12 +395,24 @@ def test_rows_that_do_not_fit(rows):
     with pytest.raises(ManifestError, match="kind 'rap' is none of"):
         Pools([{**rows[0], "kind": "rap"}])
     double = {**rows[1], "song_id": "a1"}
-    with pytest.raises(ManifestError, match="recording a1 is in .*corpus"):
+    with pytest.raises(ManifestError, match="recording a1 is in .*dataset"):
         Pools([rows[0], double])
-    both = Pools([{**rows[0], "corpus": "x"}, {**double, "corpus": "y"}])
+    both = Pools([{**rows[0], "dataset": "x"}, {**double, "dataset": "y"}])
     assert list(both.recordings) == ["x/a1", "y/a1"]
-    # Singers of two corpora are two, even of one name.
-    assert len({x.singer for x in both.recordings.values()}) == 2
+    # An artist in two data sets is one singer.
+    assert len({x.singer for x in both.recordings.values()}) == 1
+
+
+def test_a_recording_has_one_name_in_all_manifests(rows):
+    """Prepared alone, or with other data sets."""
+    named = [{**row, "dataset": "x"} for row in rows]
+    together = [
+        {**row, "dataset": "x", "song_id": f"x_{row['song_id']}"}
+        for row in rows
+    ]
+    assert list(Pools(named).recordings) == list(Pools(together).recordings)
+    plan = validation_plan(named, 1, 2, SHORT, sample_rate=RATE)
+    assert len(PlanDataset(together, plan, RATE)) == len(plan.mixtures)
 
 
 # Sources.
