@@ -571,7 +571,7 @@ class AbsoluteLoss:
 def snr_loss(estimates, sources, eps=1e-8):
     """Signal-to-noise ratio, negative: less is better.
 
-    -10 log10(|s|^2 / (|e - s|^2 + eps) + eps), without the means of the signals.
+    -10 log10(|s|^2 / (|e - s|^2 + eps) + eps), of signals without their means.
 
     Arguments
     ---------

@@ -43,7 +43,7 @@ def best_assignment(costs):
     -------
     The second estimate is of the first source, the third one of the second:
 
-    >>> costs = torch.tensor([[9.0, 8.0, 1.0], [0.0, 9.0, 9.0], [9.0, 0.0, 9.0]])
+    >>> costs = torch.tensor([[9, 8, 1], [0, 9, 9], [9, 0, 9]])
     >>> best_assignment(costs.unsqueeze(0))
     tensor([[1, 2, 0]])
     """
