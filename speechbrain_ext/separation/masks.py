@@ -173,7 +173,6 @@ ORACLES = {
     "wiener": lambda sources, mixture: ratio_mask(sources, power=2.0),
     "psm": phase_sensitive_mask,
     "complex": complex_mask,
-    "mixture": lambda sources, mixture: torch.ones_like(sources.real),
 }
 
 
@@ -191,10 +190,9 @@ def oracle_estimates(
     Arguments
     ---------
     sources : torch.Tensor (..., sources, samples)
-    kind : {"ibm", "irm", "wiener", "psm", "complex", "mixture"}
+    kind : {"ibm", "irm", "wiener", "psm", "complex"}
         Ideal binary, magnitude ratio, power ratio, phase-sensitive (cut to
-        [0, 1]) or complex mask; or none, so that every source is the mixture.
-        Default: ibm.
+        [0, 1]) or complex mask. Default: ibm.
     mixture : torch.Tensor (..., samples), optional
         Default: the sum of the sources.
     n_fft, hop_length, win_length, window
