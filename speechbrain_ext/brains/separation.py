@@ -84,9 +84,9 @@ class SeparationBrain(RecipeBrain):
 
     Modules: `objective`, a `SeparationObjective`. Hyper-parameters: those of
     `RecipeBrain`, and `separator`, `optimizer`, `average_decay`,
-    `keep_checkpoints`, `train_logger`, `output_folder`, `experiment`, `scoring`.
-    With an `EpochCounterWithStopper`, training ends when validation no longer
-    gets better.
+    `keep_checkpoints`, `train_logger`, `output_folder`, `experiment`,
+    `scoring`. With an `EpochCounterWithStopper` for `epoch_counter`, training
+    ends when validation no longer gets better.
 
     Besides the weights in training, their running average over the last steps
     is kept (Polyak and Juditsky, 1992): that is validated, tested and exported.
