@@ -53,6 +53,9 @@ MARGIN = 0.2
 # Windows so far below the mean energy of an item say nothing.
 _SILENT = 1e-4
 
+# What decides between assignments that are equally good.
+_STAY = 1e-3
+
 # What the names of scores mean is said at the top of this module.
 METRICS = ("SI-SDR", "SI-SDRi", "swap rate", "away", "fixed SI-SDRi")
 BSS_METRICS = ("SDR", "SDRi", "SIR", "SAR")
@@ -146,7 +149,7 @@ def find_swaps(
     samples = singers.shape[1]
     floor = _SILENT * np.sum(singers**2) * window / max(samples, 1)
     counted = changes = away = 0
-    current = None
+    current = whole
     for start in range(0, max(samples - window, 0) + 1, hop):
         here = slice(start, start + window)
         own, said = singers[:, here], outputs[:, here]
@@ -154,18 +157,20 @@ def find_swaps(
         if energies[0] <= floor or energies[1] == 0:
             continue
         table = own @ said.T / np.sqrt(energies[0] * energies[1])
-        best = best_order(table)
+        # Who is silent stays where he was, or where he mostly is.
+        preferred = table.copy()
+        preferred[places, whole] += _STAY
+        preferred[places, current] += 2 * _STAY
+        best = best_order(preferred)
         top = table[places, best].sum()
         if top < margin:
             continue
-        counted += 1
+        moved = top - table[places, current].sum() > margin
         away += top - table[places, whole].sum() > margin
-        if current is None:
-            current = best
-        elif top - table[places, current].sum() > margin:
-            current = best
-            changes += 1
-    return Swaps(counted, changes, int(away))
+        changes += moved and counted > 0
+        counted += 1
+        current = best if moved else current
+    return Swaps(counted, int(changes), int(away))
 
 
 def _same_shape(references, estimates):

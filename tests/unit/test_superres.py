@@ -94,6 +94,7 @@ def test_shapes_and_sum(network, head, sources):
     assert (loose.sum(1) - mixture).abs().max() > 1e-2
 
 
+@torch.no_grad()
 def test_the_gain_is_kept():
     separator = cascade()
     mixture = torch.randn(1, 1, 600)
