@@ -125,9 +125,10 @@ class SingersBrain(SeparationBrain):
         _, scores = assign_outputs(sources, estimates)
         mixture = np.broadcast_to(sources.sum(0), sources.shape)
         gains = scores - si_sdr(sources, mixture)
-        case = _label(batch, "case", number) or ANY_CASE
-        gain = float(np.ma.masked_invalid(gains).mean() or np.nan)
-        self.gains.setdefault(case, []).append(gain)
+        gains = gains[np.isfinite(gains)]
+        if len(gains):
+            case = _label(batch, "case", number) or ANY_CASE
+            self.gains.setdefault(case, []).append(float(gains.mean()))
 
     def new_stats(self):
         """Statistics of a test, still empty.
