@@ -347,7 +347,6 @@ _TABLE = (
         ),
         "wav/<number>.wav",
         r"wav/(?P<take>\d+)",
-        name="kiritan_{take}",
         singer="kiritan",
         trim_db=75.0,
     ),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from data_prep.medleyvox import TASKS
 from data_prep.minisinging.clip import Clip, render_clip
 from data_prep.minisinging.lexicon import Syllable, lexicon
 from data_prep.minisinging.score import (
@@ -17,8 +18,6 @@ from data_prep.minisinging.score import (
 from data_prep.minisinging.singer import Singer, draw_singer
 from speechbrain_ext.errors import ConfigError
 from speechbrain_ext.mixing.effects import sounding_level
-
-TASKS = ("unison", "duet", "main_vs_rest")
 
 # Scale steps of a second voice below or above the first, as harmonies go.
 _STEPS = (2, -2, 5, -5, 4, -3)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.medleyvox import Segment, write_segment
-from data_prep.minisinging.choir import TASKS, render_choir
+from data_prep.medleyvox import TASKS, Segment, write_segment
+from data_prep.minisinging.choir import render_choir
 from data_prep.minisinging.clip import F0_HOP_S, render_clip, render_song
 from data_prep.minisinging.face import draw_face, render_mouth
 from data_prep.minisinging.room import place
@@ -784,7 +784,7 @@ def as_singing_corpora(
         "musdb18_voices",
         "librispeech",
     ),
-    n_singers=3,
+    n_singers=4,
     songs_per_singer=2,
     song_s=(8.0, 12.0),
     seed=0,
@@ -800,8 +800,9 @@ def as_singing_corpora(
 
     In k_multisinger all sing the same songs, in time with each other. There
     are long rests in kiritan and medleydb, and speech in librispeech (16 kHz).
-    The last singer of musdb18_voices and librispeech is in another part of the
-    corpus. The artists of musdb18_voices and medleydb have the same names.
+    The last singer of musdb18_voices and librispeech, of four or more the last
+    two or a quarter, is in another part of the corpus. The artists of
+    musdb18_voices and medleydb have the same names.
 
     Arguments
     ---------
@@ -811,7 +812,8 @@ def as_singing_corpora(
         Which data sets, of `voice_sets.PATHS`. Default: nus48e, k_multisinger,
         musdb18_voices and librispeech.
     n_singers : int, optional
-        In every data set; csd, jsut_song and kiritan have one. Default: 3.
+        In every data set; csd, jsut_song and kiritan have one. Default: 4:
+        two speakers to train with, two for validation.
     songs_per_singer : int, optional
         Default: 2.
     song_s : float or (float, float), optional

@@ -36,7 +36,7 @@ _ONE_SINGER = ("csd", "jsut_song", "kiritan")
 _WITH_SILENCE = ("kiritan", "medleydb")
 _SILENCE_S = 3.0
 
-# Who is in another part of the corpus: the last singer.
+# Corpora in two parts; the last singers are in the second one.
 _PARTS = {
     "librispeech": ("train-clean-100", "dev-clean"),
     "musdb18_voices": ("train", "test"),
@@ -72,12 +72,13 @@ def recordings(datasets, n_singers, songs_per_singer) -> list[dict]:
     for dataset in datasets:
         number = 0
         people = 1 if dataset in _ONE_SINGER else n_singers
+        late = 0 if people < 2 else 1 if people < 4 else max(2, people // 4)
         for s in range(1, people + 1):
             for k in range(1, songs_per_singer + 1):
                 number += 1
                 sex = "fm"[(s + 1) % 2]
                 parts = _PARTS.get(dataset, ("", ""))
-                part = parts[s == people and people > 1]
+                part = parts[s > people - late]
                 if dataset == "jvs_music":
                     if k > 2:
                         continue

@@ -85,8 +85,8 @@ class SeparationBrain(RecipeBrain):
     Modules: `objective`, a `SeparationObjective`. Hyper-parameters: those of
     `RecipeBrain`, and `separator`, `optimizer`, `average_decay`,
     `keep_checkpoints`, `train_logger`, `output_folder`, `experiment`,
-    `scoring`. With an `EpochCounterWithStopper` for `epoch_counter`, training
-    ends when validation no longer gets better.
+    `scoring`, `train_loader`, `test_loader`. With an `EpochCounterWithStopper`
+    for `epoch_counter`, training ends when validation no longer gets better.
 
     Besides the weights in training, their running average over the last steps
     is kept (Polyak and Juditsky, 1992): that is validated, tested and exported.
@@ -394,6 +394,21 @@ class SeparationBrain(RecipeBrain):
         if isinstance(counter, EpochCounterWithStopper):
             counter.update_metric(score)
 
+    def learn(self, train, valid):
+        """Train, with the data loaders that the hyper-parameters tell.
+
+        Arguments
+        ---------
+        train, valid : Dataset
+        """
+        self.fit(
+            self.hparams.epoch_counter,
+            train,
+            valid,
+            train_loader_kwargs=dict(self.hparams.train_loader),
+            valid_loader_kwargs=dict(self.hparams.test_loader),
+        )
+
     # ---- results --------------------------------------------------------
 
     def test(
@@ -518,6 +533,42 @@ class SeparationBrain(RecipeBrain):
         print(f"model: {output / 'model'}")
 
 
+def load_start(source, separator):
+    """Load the weights that a training starts from.
+
+    Those of a whole separator, or those of a separator with one stage into the
+    first stage of one with two.
+
+    Arguments
+    ---------
+    source : str or Path
+        See `inference.model_folder.find_model`.
+    separator : separation.separator.MaskSeparator
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or its weights do not fit.
+    """
+    from safetensors import safe_open
+
+    from speechbrain_ext.inference.model_folder import (
+        WEIGHTS,
+        find_model,
+        load_weights,
+    )
+
+    folder = find_model(source)
+    target = separator
+    network = getattr(separator, "network", None)
+    if hasattr(network, "stages") and (folder / WEIGHTS).is_file():
+        with safe_open(folder / WEIGHTS, "pt") as file:
+            staged = any(".network.refiner." in key for key in file.keys())  # noqa: SIM118
+        if not staged:
+            target = nn.ModuleDict({"network": network.first})
+    load_weights(folder, {"separator": target})
+
+
 def run_separation(hparams, run_opts, train, valid, tests, test_rate=None):
     """Train, test and export a separator: what its recipes share.
 
@@ -549,14 +600,7 @@ def run_separation(hparams, run_opts, train, valid, tests, test_rate=None):
             "gives it vocals, accompaniment"
         )
     if hparams["start_from"]:
-        from speechbrain_ext.inference.model_folder import (
-            find_model,
-            load_weights,
-        )
-
-        load_weights(
-            find_model(hparams["start_from"]), {"separator": separator}
-        )
+        load_start(hparams["start_from"], separator)
     shared = {
         "sample_rate": separator.sample_rate,
         "channels": hparams["channels"],
@@ -581,13 +625,7 @@ def run_separation(hparams, run_opts, train, valid, tests, test_rate=None):
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
     )
-    brain.fit(
-        hparams["epoch_counter"],
-        train_set,
-        valid_set,
-        train_loader_kwargs=dict(hparams["train_loader"]),
-        valid_loader_kwargs=dict(hparams["test_loader"]),
-    )
+    brain.learn(train_set, valid_set)
     output = brain.results_folder()
     results = {
         name: brain.test(

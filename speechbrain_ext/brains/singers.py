@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import speechbrain as sb
 import torch
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.distributed import if_main_process
@@ -10,6 +11,7 @@ from speechbrain.utils.distributed import if_main_process
 from speechbrain_ext.brains.separation import (
     SeparationBrain,
     SeparationObjective,
+    load_start,
 )
 from speechbrain_ext.brains.training import config_errors, unwrap
 from speechbrain_ext.errors import ConfigError
@@ -26,7 +28,8 @@ class SingersBrain(SeparationBrain):
 
     Items have `id`, `sources (sources, samples)` or (sources, channels,
     samples), and may have `case`, `voices` and `song` (see
-    `metrics.singers.SingersStats.append`). The mixture is the sum of the
+    `metrics.singers.SingersStats.append`), as those of `mixing.singers`,
+    `mixing.plans` and `mixing.excerpts` have. The mixture is the sum of the
     sources.
 
     Hyper-parameters: those of `SeparationBrain`, where `scoring` is a
@@ -50,7 +53,10 @@ class SingersBrain(SeparationBrain):
     purpose = "The voices of several singers from a recording of them together."
 
     def make_dataloader(self, dataset, stage, **kwargs):
-        """Make batches of the items of any data set.
+        """Make batches of the items of any data set; of one item in tests.
+
+        Excerpts of a test differ in length, and silence after the shorter ones
+        would be scored with them.
 
         Arguments
         ---------
@@ -64,6 +70,8 @@ class SingersBrain(SeparationBrain):
         DataLoader
         """
         kwargs.setdefault("collate_fn", PaddedBatch)
+        if stage == sb.Stage.TEST:
+            kwargs["batch_size"] = 1
         return super().make_dataloader(dataset, stage, **kwargs)
 
     def sources_of(self, batch):
@@ -260,42 +268,6 @@ def _label(batch, name, number):
     return None if values is None else values[number]
 
 
-def load_start(source, separator):
-    """Load the weights that a training starts from.
-
-    Those of a whole separator, or those of a separator with one stage into the
-    first stage of one with two.
-
-    Arguments
-    ---------
-    source : str or Path
-        See `inference.model_folder.find_model`.
-    separator : separation.separator.MaskSeparator
-
-    Raises
-    ------
-    ModelError
-        If there is no such model, or its weights do not fit.
-    """
-    from safetensors import safe_open
-
-    from speechbrain_ext.inference.model_folder import (
-        WEIGHTS,
-        find_model,
-        load_weights,
-    )
-
-    folder = find_model(source)
-    target = separator
-    first = getattr(separator.network, "first", None)
-    if hasattr(separator.network, "stages") and (folder / WEIGHTS).is_file():
-        with safe_open(folder / WEIGHTS, "pt") as file:
-            staged = any(".network.refiner." in key for key in file.keys())  # noqa: SIM118
-        if not staged:
-            target = torch.nn.ModuleDict({"network": first})
-    load_weights(folder, {"separator": target})
-
-
 def train_singers(hparams, run_opts, train, valid, tests, rows):
     """Train, test and export a separator of singers: what its recipes share.
 
@@ -319,8 +291,20 @@ def train_singers(hparams, run_opts, train, valid, tests, rows):
         By test set, and "<test set>, oracle <oracle>". `output_folder` gets
         `results/<test set>/`, `results/summary.txt`, `training.png` and the
         model folder `model/`; with `--debug`, its folder `debug` does.
+
+    Raises
+    ------
+    ConfigError
+        If a data set that tells its `sample_rate` has another one.
     """
     separator = hparams["separator"]
+    for dataset in (train, valid, *tests.values()):
+        rate = getattr(dataset, "sample_rate", separator.sample_rate)
+        if rate != separator.sample_rate:
+            raise ConfigError(
+                f"a data set has {rate} Hz, separator.sample_rate is "
+                f"{separator.sample_rate}: make them the same"
+            )
     if hparams["start_from"]:
         load_start(hparams["start_from"], separator)
     brain = SingersBrain(
@@ -329,13 +313,7 @@ def train_singers(hparams, run_opts, train, valid, tests, rows):
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
     )
-    brain.fit(
-        hparams["epoch_counter"],
-        train,
-        valid,
-        train_loader_kwargs=dict(hparams["train_loader"]),
-        valid_loader_kwargs=dict(hparams["test_loader"]),
-    )
+    brain.learn(train, valid)
     results = {}
     for name, dataset in tests.items():
         results[name] = brain.test(

@@ -5,7 +5,8 @@ cases with probabilities is all that a training set is. What is drawn for one
 item is a `Mixture`: recordings, seconds, changes and levels, without any
 audio. `render_mixture` turns one into sources. `MixtureDataset` draws a new
 one for each item and epoch, from (seed, epoch, index) alone; those of
-`mixing.plans` are written down once and stay as they are, for validation.
+`mixing.plans` are written down once and stay as they are, for validation; those
+of `mixing.excerpts` are recordings of people who sing together, for tests.
 
 Both take rows of manifests (`data_prep.manifest`), of which they use `wav`,
 `song_id`, `stop`, `singer` and the labels `dataset`, `kind` and `song`.
@@ -938,8 +939,9 @@ class Mixtures(torch.utils.data.Dataset):
         Returns
         -------
         dict
-            `id`, `case`, `mixture (samples,)` and `sources (sources,
-            samples)`, float32; the sources add up to the mixture exactly.
+            `id`; `case`; `voices`, how many there are; `song`, key of the
+            recording of the first one; `mixture (samples,)` and `sources
+            (sources, samples)`, float32, which add up to the mixture exactly.
         """
         sources = render_mixture(
             mixture, self.pools, self.sample_rate, self.same_band, reader
@@ -947,6 +949,8 @@ class Mixtures(torch.utils.data.Dataset):
         return {
             "id": mixture.name,
             "case": mixture.case,
+            "voices": len(mixture.voices),
+            "song": mixture.voices[0].recording,
             "mixture": sources.sum(0),
             "sources": sources,
         }

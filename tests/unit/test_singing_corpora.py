@@ -97,7 +97,7 @@ LAYOUTS = {
     ),
     "kiritan": (
         ["wav/01.wav", "wav/02.wav", "mono_label/03.wav"],
-        [("kiritan_01_0", "kiritan", ""), ("kiritan_02_0", "kiritan", "")],
+        [("01_0", "kiritan", ""), ("02_0", "kiritan", "")],
     ),
     "vocadito_voices": (
         ["Audio/vocadito_1.wav", "Audio/vocadito_12.wav", "Audio/other.wav"],
@@ -464,8 +464,8 @@ def test_long_silence_is_cut_out(tmp_path):
     soundfile.write(folder / "wav" / "02.wav", 0 * wav, RATE)
     summary = prepare("kiritan", folder, out)
     assert facts(out, "song_id", "song") == [
-        ("kiritan_01_0", ""),
-        ("kiritan_01_1", ""),
+        ("01_0", ""),
+        ("01_1", ""),
     ]
     first, second = read_manifest(out / "train.csv", folder)
     assert first["duration"] == pytest.approx(2, abs=0.3)
@@ -473,15 +473,15 @@ def test_long_silence_is_cut_out(tmp_path):
     got = read_audio(second["wav"], sample_rate=None)
     assert np.allclose(got[-RATE:], wav[-RATE:], atol=1e-6)
     assert summary.remarks == (
-        "1 songs hold nothing long enough and are left out: kiritan_02",
+        "1 songs hold nothing long enough and are left out: 02",
     )
     whole = tmp_path / "whole"
     prepare("kiritan", folder, whole, trim=False)
     assert [song for (song,) in facts(whole, "song_id")] == [
-        "kiritan_01",
-        "kiritan_01",  # 9.9 s: two rows
-        "kiritan_02",
-        "kiritan_02",
+        "01",
+        "01",  # 9.9 s: two rows
+        "02",
+        "02",
     ]
 
 
