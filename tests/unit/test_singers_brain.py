@@ -381,7 +381,8 @@ epoch_counter: !new:speechbrain.utils.epoch_loop.EpochCounterWithStopper
 def test_two_processes_learn_the_same_and_stop_together(tmp_path):
     """In both stages: equal gradients of different losses, one decision."""
     (tmp_path / "ranks.py").write_text(SCRIPT)
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2"]
+    launcher = ["-m", "torch.distributed.run", "--standalone"]
+    launcher.append("--nproc_per_node=2")
     done = subprocess.run(
         [sys.executable, *launcher, "ranks.py", str(tmp_path)],
         cwd=tmp_path,
@@ -391,7 +392,6 @@ def test_two_processes_learn_the_same_and_stop_together(tmp_path):
                 [str(ROOT), str(Path(__file__).parent)]
             ),
             "OMP_NUM_THREADS": "1",
-            "MASTER_PORT": "0",
         },
         capture_output=True,
         text=True,

@@ -171,6 +171,8 @@ def test_layouts(name, tmp_path):
     for row in rows(out):
         assert row["license"] == VOICE_SETS[name].corpus.license
         assert row["duration"] == 2.0
+        # In a manifest with others such a prefix tells the data set.
+        assert not row["song_id"].startswith(f"{name}_")
     for split, manifest in summary.manifests.items():
         assert len(read_manifest(manifest, folder)) > 0, split
 
@@ -539,8 +541,8 @@ def test_twice_and_with_other_options(tmp_path, capsys):
     with pytest.raises(OutputError, match="min_s=1.0, not 2.5"):
         prepare("kiritan", folder, out, min_s=2.5)
     prepare("kiritan", folder, out, min_s=2.5, overwrite=True)
-    assert facts(out, "song_id") == [("kiritan_2_0",)]
-    assert not (out / "audio" / "kiritan_1" / "voice_0.flac").exists()
+    assert facts(out, "song_id") == [("2_0",)]
+    assert not (out / "audio" / "1" / "voice_0.flac").exists()
     prepare("kiritan", folder, tmp_path / "two", n_jobs=2)
     marker = "prepared.json"
     two = tree(tmp_path / "two")
@@ -556,15 +558,15 @@ def test_interrupted_preparation_goes_on(tmp_path):
     options = {"audio_folder": str(kept)}
     with pytest.raises(AudioError, match="2.wav"):
         prepare("kiritan", folder, tmp_path / "out", **options)
-    made = kept / "kiritan_1" / "voice_0.flac"
+    made = kept / "1" / "voice_0.flac"
     time = made.stat().st_mtime_ns
     soundfile.write(broken, phrase(2), RATE)
     prepare("kiritan", folder, tmp_path / "out", **options)
     assert made.stat().st_mtime_ns == time
     assert facts(tmp_path / "out", "song_id", "wav") == [
-        ("kiritan_1_0", str(made)),
-        ("kiritan_1_1", str(kept / "kiritan_1" / "voice_1.flac")),
-        ("kiritan_2_0", str(kept / "kiritan_2" / "voice_0.flac")),
+        ("1_0", str(made)),
+        ("1_1", str(kept / "1" / "voice_1.flac")),
+        ("2_0", str(kept / "2" / "voice_0.flac")),
     ]
     with pytest.raises(OutputError, match="made otherwise"):
         prepare("kiritan", folder, tmp_path / "b", min_s=2.0, **options)
