@@ -1647,7 +1647,8 @@ def _add_prepare(parser):
         help="another option of the corpus, as annotator=A2 (vocadito), "
         "medium=mixture (mir_st500), cut_overlaps=false or "
         "layout=tonas (minisinging), protocol=random_song or whole=true "
-        "(mir1k), stems=false or audio_folder=DIR (musdb18), n_train=8000 "
+        "(mir1k), stems=false or audio_folder=DIR (musdb18), config=DIR "
+        "(medleyvox), datasets=[csd, nus48e] (singing_corpora), n_train=8000 "
         "(musan), kinds=[white, babble] or level=mean_abs (noise); may be "
         "repeated",
     )

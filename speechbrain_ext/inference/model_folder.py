@@ -60,6 +60,12 @@ ALLOWED_CLASSES = frozenset(
         "speechbrain_ext.separation.roformer.BandSplitRoFormer",
         "speechbrain_ext.separation.separator.AngleSeparator",
         "speechbrain_ext.separation.separator.MaskSeparator",
+        "speechbrain_ext.separation.superres.ISRNet",
+        "speechbrain_ext.separation.superres.SFSRNet",
+        "speechbrain_ext.separation.superres.SuperResolution",
+        "speechbrain_ext.separation.tasnet.ConvTasNet",
+        "speechbrain_ext.separation.tasnet.SepFormer",
+        "speechbrain_ext.separation.tasnet.TDCNPlusPlus",
         "speechbrain_ext.separation.unet.UNet",
     }
 )
