@@ -73,8 +73,9 @@ PRINT_WEIGHT = 3.0
 # A link that is as clear as this joins chunks before prints are asked.
 CLEAR = 6.0
 
-# Less than so much of the recording's mean power is silence, dB.
-SILENT_DB = 45.0
+# So far below the recording's mean power, voices are not printed, dB. Links
+# count less from there on, and nothing at the second number.
+SILENT_DB, UNHEARD_DB = 45.0, 60.0
 
 # What is half as good as a lot: sound of a link, and of a print, seconds.
 _LINK_S = 0.1
@@ -971,10 +972,16 @@ class _Notes:
         self.links.append((link, count))
 
     def evidence(self):
-        silent = self.power / max(self.frames, 1) * 10 ** (-SILENT_DB / 10)
+        mean = max(self.power / max(self.frames, 1), 1e-30)
+        silent = mean * 10 ** (-SILENT_DB / 10)
+        unheard = mean * 10 ** (-UNHEARD_DB / 10)
         links = np.zeros((len(self.links), self.voices, self.voices))
         for k, (link, count) in enumerate(self.links):
-            links[k] = link.scores(silent * count)
+            power = (link.left.sum() + link.right.sum()) / max(2 * count, 1)
+            if power > unheard:
+                above = 10 * np.log10(power / unheard)
+                share = min(above / (UNHEARD_DB - SILENT_DB), 1.0)
+                links[k] = share * link.scores(unheard * count)
         if not self.values:
             return Evidence(links)
         seconds = np.array(self.seconds)
