@@ -39,14 +39,14 @@ from speechbrain_ext.metrics.singers import find_swaps
 from speechbrain_ext.separation.codec import STFT
 from speechbrain_ext.separation.separator import MaskSeparator
 
-RESTS = [(7, 9.0), (15, 7.0)]
+RESTS = [(6, 9.0), (12, 7.0)]
 SHORT = {"window_s": 4.0, "hop_s": 3.0}
 
 
 @cache
 def sung(seed, task="duet", count=2):
     """A choir with rests in which all are silent."""
-    return choir(seed, task, count, rests=RESTS)
+    return choir(seed, task, count, seconds=18.0, rests=RESTS)
 
 
 class Colour(nn.Module):
@@ -76,12 +76,13 @@ def test_nobody_changes_places(task, count, seed):
     out, told, network = split(voices, seed=seed)
     assert len({tuple(order) for order in network.orders}) > count - 1
     swaps = find_swaps(voices, out, RATE)
-    assert swaps.windows > 40 and swaps.changes == swaps.away == 0
+    assert swaps.windows > 20 and swaps.changes == swaps.away == 0
     order = min(
         permutations(range(count)),
         key=lambda order: np.abs(out[list(order)] - voices).sum(),
     )
-    assert np.abs(out[list(order)] - voices).max() < 2e-3
+    error = np.mean((out[list(order)] - voices) ** 2, axis=1)
+    assert (error < 1e-3 * np.mean(voices**2, axis=1)).all()
     assert np.abs(out.sum(0) - voices.sum(0)).max() < 1e-5
 
 
