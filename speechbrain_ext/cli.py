@@ -1,6 +1,6 @@
 """The command line of SingBrain.
 
-`singbrain transcribe | separate | export | evaluate | prepare`.
+`singbrain transcribe | separate | split | export | evaluate | prepare`.
 
 Exit codes: 0 all went well, 2 something the user can mend (one line on stderr
 says what), 130 stopped with Ctrl-C.
@@ -27,6 +27,7 @@ from speechbrain_ext import __version__
 from speechbrain_ext.errors import (
     AudioError,
     ConfigError,
+    ModelError,
     OutputError,
     SingBrainError,
     optional_library,
@@ -79,6 +80,22 @@ examples:
   singbrain separate song.wav --model demucs:htdemucs --stems drums,bass
       with a model of the package demucs, if that is installed
 Stems have the rate, channels, length and level of the song and add up to it.
+"""
+
+_SPLIT = """\
+AUDIO holds nothing but voices: take the accompaniment away with `singbrain
+separate` first.
+
+examples:
+  singbrain split duet.wav --model results/singers/model
+      writes duet_singer1.wav and duet_singer2.wav into the current folder
+  singbrain split choir/ -o voices --singers 3 --model MODEL --format flac
+      writes voices/<song>_singer1.flac to _singer3.flac for every song
+  singbrain split song.wav --mode main --model MODEL
+      the main voice is singer1
+  singbrain split duet.wav --model MODEL --stitching ola
+      joins the parts of the recording in a published way
+Voices have the rate, channels, length and level of the song and add up to it.
 """
 
 _EVALUATE = """\
@@ -281,6 +298,15 @@ def _parser():
             _separate,
             "split songs into voice and accompaniment",
             _SEPARATE,
+        )
+    )
+    _add_split(
+        command(
+            commands,
+            "split",
+            _split,
+            "split recordings of several singers into one for each",
+            _SPLIT,
         )
     )
     _add_export(
@@ -1127,6 +1153,32 @@ def _progress(jobs, quiet):
 
 def _add_separate(parser):
     add = parser.add_argument
+    _add_recordings(add)
+    add(
+        "--stems",
+        metavar="NAMES",
+        help="what to write, separated by commas (default: vocals,"
+        "accompaniment)",
+    )
+    add(
+        "--mixture",
+        action="store_true",
+        help="also write the mean of the channels (<song>_mixture)",
+    )
+    add(
+        "--plot",
+        action="store_true",
+        help="also draw the spectra and masks (<song>_separation.png)",
+    )
+    _add_separator(
+        parser,
+        "model folder, name of a shipped model, or demucs:<name> (default: "
+        "the shipped separator)",
+    )
+
+
+def _add_recordings(add):
+    """Arguments of what takes recordings apart."""
     add(
         "audio",
         nargs="+",
@@ -1141,26 +1193,10 @@ def _add_separate(parser):
         "folder)",
     )
     add(
-        "--stems",
-        metavar="NAMES",
-        help="what to write, separated by commas (default: vocals,"
-        "accompaniment)",
-    )
-    add(
-        "--mixture",
-        action="store_true",
-        help="also write the mean of the channels (<song>_mixture)",
-    )
-    add(
         "--format",
         default="wav",
         metavar="NAMES",
         help="wav, flac, mp3 or several of them (default: wav)",
-    )
-    add(
-        "--plot",
-        action="store_true",
-        help="also draw the spectra and masks (<song>_separation.png)",
     )
     add(
         "--recursive",
@@ -1169,19 +1205,18 @@ def _add_separate(parser):
     )
     add("--force", action="store_true", help="replace existing outputs")
     add("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _add_separator(parser, help):
+    """Which model, and where to compute; gives the group."""
     group = parser.add_argument_group("model")
-    add = group.add_argument
-    add(
-        "--model",
-        metavar="DIR",
-        help="model folder, name of a shipped model, or demucs:<name> "
-        "(default: the shipped separator)",
-    )
-    add(
+    group.add_argument("--model", metavar="DIR", help=help)
+    group.add_argument(
         "--device",
         default="cpu",
         help="where to compute: cpu, cuda, cuda:1, mps (default: cpu)",
     )
+    return group
 
 
 class _SeparationJob(NamedTuple):
@@ -1197,25 +1232,10 @@ class _SeparationJob(NamedTuple):
 
 
 def _separate(options):
-    from speechbrain_ext.audio import AudioWriter
-
-    formats = _listed(options.format, "--format")
-    for name in formats:
-        if f".{name}" not in AudioWriter.SUFFIXES:
-            raise ConfigError(
-                f"unknown audio format '{name}': use wav, flac or mp3"
-            )
+    formats, target = _sound_outputs(options, "stem")
     stems = None
     if options.stems is not None:
         stems = _listed(options.stems, "--stems")
-    if options.output == "":
-        raise OutputError("the name after -o is empty: use . for this folder")
-    target = Path(options.output or "")
-    if target.suffix.lower() in AudioWriter.SUFFIXES and not target.is_dir():
-        raise OutputError(
-            f"{target}: is named like a file, but there is one for each stem: "
-            "name a folder"
-        )
     inputs = _inputs(options.audio, options.recursive)
     if options.plot:
         _check_plot()
@@ -1227,11 +1247,34 @@ def _separate(options):
     stems = separator.checked_stems(stems)
     if options.mixture:
         stems = separator.checked_stems([*stems, "mixture"])
-    jobs = _plan_separation(inputs, target, options, stems, formats)
+    jobs = _plan_separation(
+        inputs, target, options, stems, formats, options.plot
+    )
     _check_names(jobs)
     _check_outputs(jobs, options.force)
     with _folders(jobs):
         _work(jobs, _separate_one, separator, options)
+
+
+def _sound_outputs(options, part):
+    """Formats and the folder of what a recording is taken apart into."""
+    from speechbrain_ext.audio import AudioWriter
+
+    formats = _listed(options.format, "--format")
+    for name in formats:
+        if f".{name}" not in AudioWriter.SUFFIXES:
+            raise ConfigError(
+                f"unknown audio format '{name}': use wav, flac or mp3"
+            )
+    if options.output == "":
+        raise OutputError("the name after -o is empty: use . for this folder")
+    target = Path(options.output or "")
+    if target.suffix.lower() in AudioWriter.SUFFIXES and not target.is_dir():
+        raise OutputError(
+            f"{target}: is named like a file, but there is one for each "
+            f"{part}: name a folder"
+        )
+    return formats, target
 
 
 def _listed(text, option):
@@ -1242,7 +1285,7 @@ def _listed(text, option):
     return list(dict.fromkeys(names))
 
 
-def _plan_separation(inputs, target, options, stems, formats):
+def _plan_separation(inputs, target, options, stems, formats, plot=False):
     """Decide what is written where; nothing is touched yet."""
     jobs = []
     for audio, stem in inputs.items():
@@ -1253,9 +1296,7 @@ def _plan_separation(inputs, target, options, stems, formats):
             for suffix in formats
         }
         picture = base.with_name(f"{base.name}_separation.png")
-        jobs.append(
-            _SeparationJob(audio, files, picture if options.plot else None)
-        )
+        jobs.append(_SeparationJob(audio, files, picture if plot else None))
     return _without_results(jobs, options)
 
 
@@ -1304,6 +1345,11 @@ def _separate_one(job, separator, options, bar):
             title=job.audio.name,
             overwrite=options.force,
         )
+    return _told_separation(job, done, bar)
+
+
+def _told_separation(job, done, bar):
+    """Warn, and tell what was written."""
     for warning in done.warnings:
         bar.warn(warning)
     where = ", ".join(str(path) for path in job.outputs)
@@ -1312,6 +1358,133 @@ def _separate_one(job, separator, options, bar):
         f"{job.audio.name}: {done.seconds:.1f} s, {done.sample_rate} Hz, "
         f"{channels} -> {where}"
     )
+
+
+# --- split -----------------------------------------------------------------
+
+
+def _add_split(parser):
+    add = parser.add_argument
+    _add_recordings(add)
+    add(
+        "--singers",
+        type=int,
+        metavar="N",
+        help="how many voices the model shall tell apart (default: as many as "
+        "it does)",
+    )
+    add(
+        "--mode",
+        choices=("duet", "main"),
+        default="duet",
+        help="duet: voices as they come; main: the loudest one first "
+        "(default: duet)",
+    )
+    group = _add_separator(
+        parser,
+        "model folder, or name of a shipped model (default: the shipped "
+        "singer_splitter)",
+    )
+    add = parser.add_argument_group("stitching").add_argument
+    add(
+        "--stitching",
+        metavar="NAME",
+        default="global",
+        help="how parts of a recording are joined: global, or as published "
+        "ola, ola_norm, w2v, w2v_chunk, sf_chunk (default: global)",
+    )
+    add(
+        "--window",
+        type=float,
+        metavar="S",
+        help="seconds that the model hears at once (default: 12)",
+    )
+    add(
+        "--hop",
+        type=float,
+        metavar="S",
+        help="seconds from part to part (default: two thirds of the window)",
+    )
+    add(
+        "--vad",
+        metavar="NAME",
+        default="spec",
+        help="how w2v_chunk and sf_chunk find active spans: spec, webrtc, "
+        "silero (default: spec)",
+    )
+    add(
+        "--features",
+        metavar="NAME",
+        default="mfcc",
+        help="what sf_chunk compares: mfcc, spectral_centroid (default: mfcc)",
+    )
+    add(
+        "--encoder",
+        metavar="DIR",
+        help="folder of a wav2vec 2.0, HuBERT, WavLM or data2vec model for "
+        "voice prints (default: spectral ones)",
+    )
+    group.add_argument(
+        "--batch",
+        type=int,
+        default=1,
+        metavar="N",
+        help="parts per forward pass (default: 1)",
+    )
+
+
+def _split(options):
+    formats, target = _sound_outputs(options, "voice")
+    inputs = _inputs(options.audio, options.recursive)
+    from speechbrain_ext.inference.singer_stitching import (
+        HOP_S,
+        WINDOW_S,
+        Stitching,
+    )
+    from speechbrain_ext.inference.splitter import SingerSplitter
+
+    window_s = WINDOW_S if options.window is None else options.window
+    hop_s = window_s * HOP_S / WINDOW_S if options.hop is None else options.hop
+    encoder = None
+    if options.encoder is not None:
+        if not Path(options.encoder).is_dir():
+            raise ModelError(
+                f"{options.encoder}: no such folder of an encoder: check the "
+                "path"
+            )
+        from speechbrain_ext.encoders.ssl import SSLEncoder
+
+        encoder = SSLEncoder(options.encoder, trainable=False)
+    stitching = Stitching(
+        options.stitching,
+        window_s,
+        hop_s,
+        options.vad,
+        options.features,
+        encoder,
+    )
+    splitter = SingerSplitter.from_hparams(
+        options.model,
+        device=options.device,
+        mode=options.mode,
+        singers=options.singers,
+        stitching=stitching,
+        batch_size=options.batch,
+    )
+    jobs = _plan_separation(inputs, target, options, splitter.singers, formats)
+    _check_names(jobs)
+    _check_outputs(jobs, options.force)
+    with _folders(jobs):
+        _work(jobs, _split_one, splitter, options)
+
+
+def _split_one(job, splitter, options, bar):
+    """Split a recording, write its files, and tell about it."""
+    bar.start(job.audio)
+    done = splitter.split_file(
+        job.audio, job.stems, options.force, bar.progress
+    )
+    return _told_separation(job, done, bar)
 
 
 # --- export ----------------------------------------------------------------

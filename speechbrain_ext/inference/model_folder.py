@@ -96,9 +96,9 @@ def find_model(source=None, kind="transcriber") -> Path:
     source : str or Path, optional
         A model folder, or the name of one that ships with the package.
         Default: the shipped one of the kind.
-    kind : {"transcriber", "separator"}
-        What the model is for; its shipped one has that name. Default:
-        transcriber.
+    kind : str
+        What the model is for: transcriber, separator, singer_splitter ...;
+        its shipped one has that name. Default: transcriber.
 
     Returns
     -------
