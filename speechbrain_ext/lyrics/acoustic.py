@@ -246,24 +246,27 @@ class PocketSphinxModel(AcousticModel):
         own = weights[:, :, : 3 * len(names)]
         own = own.reshape(*own.shape[:2], len(names), 3)
         self._weights = self._tensor(own.transpose(2, 0, 1, 3))
-        places = [INDEX[_plain(name)] for name in names]
-        self._places = torch.tensor(places, device=self.device)
+        self._places = [INDEX[_plain(name)] for name in names]
 
     def _tensor(self, values):
         values = np.ascontiguousarray(values, dtype=np.float32)
         return torch.from_numpy(values).to(self.device)
 
     def _hear(self, wav) -> Posteriorgram:
-        scores = self.scale * self.log_likelihoods(wav)
+        scores = self.scale * self.log_likelihoods(wav).cpu().double().numpy()
         if self.stay is not None:
-            probs = smoothed(scores.cpu().double().numpy(), self.stay)
+            probs = smoothed(scores, self.stay)
         else:
-            probs = scores.softmax(dim=1).cpu().numpy()
-        return Posteriorgram(probs, self.frame_rate)
+            scores = np.logaddexp.reduce(scores, axis=2)
+            probs = np.exp(scores - scores.max(axis=1, keepdims=True))
+            probs /= probs.sum(axis=1, keepdims=True)
+        folded = np.zeros((len(probs), len(PHONES)), np.float32)
+        np.add.at(folded.T, self._places, probs.T)
+        return Posteriorgram(folded, self.frame_rate)
 
     @torch.inference_mode()
     def log_likelihoods(self, wav) -> torch.Tensor:
-        """Log-likelihood of every phone.
+        """Log-likelihood of every state of every phone.
 
         Arguments
         ---------
@@ -272,20 +275,13 @@ class PocketSphinxModel(AcousticModel):
 
         Returns
         -------
-        torch.Tensor (frames, 41)
+        torch.Tensor (frames, 42, 3)
             Not scaled; 100 frames per second, centred at (k + 0.5) x 10 ms.
         """
         streams = cepstra(torch.from_numpy(wav)).to(self.device)
-        rows = []
         # 10 s at a time: all densities of a minute would fill a gigabyte.
-        for part in streams.split(1000):
-            states = self._states(part)
-            phones = torch.logsumexp(states, dim=-1)
-            folded = phones.new_full((len(PHONES), len(part)), -math.inf)
-            for phone, place in zip(phones, self._places, strict=True):
-                folded[place] = torch.logaddexp(folded[place], phone)
-            rows.append(folded.T)
-        return torch.cat(rows)
+        parts = [self._states(part) for part in streams.split(1000)]
+        return torch.cat(parts, dim=1).transpose(0, 1)
 
     def _states(self, part):
         """Scores of all states (phones, frames, 3)."""
@@ -426,11 +422,12 @@ def _cosines():
 def smoothed(scores, stay=STAY) -> np.ndarray:
     """Posteriors of phones that last, by forward and backward probabilities.
 
-    A phone goes on with probability `stay`, or any phone follows, all alike.
+    Every phone passes through its states in order. A state goes on with
+    probability `stay`; after the last one any phone follows, all alike.
 
     Arguments
     ---------
-    scores : np.ndarray (frames, phones)
+    scores : np.ndarray (frames, phones, states)
         Log-likelihoods, scaled.
     stay : float
         In (0, 1). Default: 0.8.
@@ -438,34 +435,37 @@ def smoothed(scores, stay=STAY) -> np.ndarray:
     Returns
     -------
     np.ndarray (frames, phones), float32
-        Rows of sum 1.
+        Sums over states; rows of sum 1.
 
     Example
     -------
     >>> doubtful = np.log([[0.9, 0.1], [0.4, 0.6], [0.9, 0.1]])
-    >>> smoothed(doubtful, 0.8).argmax(1).tolist()
+    >>> smoothed(doubtful[:, :, None], 0.8).argmax(1).tolist()
     [0, 0, 0]
     """
     scores = np.asarray(scores, dtype=np.float64)
-    likely = np.exp(scores - scores.max(axis=1, keepdims=True))
-    frames, phones = likely.shape
-    leave = (1 - stay) / phones
-    ahead = np.empty_like(likely)
-    back = np.empty_like(likely)
-    row = likely[0] / likely[0].sum()
-    ahead[0] = row
-    for k in range(1, frames):
-        row = (stay * row + leave) * likely[k]  # rows have sum 1
+    likely = np.exp(scores - scores.max(axis=(1, 2), keepdims=True))
+    leave = 1 - stay
+    ahead, behind = np.empty_like(likely), np.empty_like(likely)
+    # Before the recording anything may have been said.
+    row = np.full(likely.shape[1:], 1 / likely[0].size)
+    for k, now in enumerate(likely):
+        moved = stay * row
+        moved[:, 1:] += leave * row[:, :-1]
+        moved[:, 0] += leave * row[:, -1].mean()
+        row = moved * now
         row /= row.sum()
         ahead[k] = row
-    row = np.full(phones, 1 / phones)
-    back[-1] = row
-    for k in range(frames - 1, 0, -1):
-        row = row * likely[k]
-        row = stay * row + leave * row.sum()
+    row = np.full(likely.shape[1:], 1 / likely[0].size)
+    behind[-1] = row
+    for k in range(len(likely) - 1, 0, -1):
+        seen = row * likely[k]
+        row = stay * seen
+        row[:, :-1] += leave * seen[:, 1:]
+        row[:, -1] += leave * seen[:, 0].mean()
         row /= row.sum()
-        back[k - 1] = row
-    both = ahead * back
+        behind[k - 1] = row
+    both = (ahead * behind).sum(axis=2)
     return (both / both.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
