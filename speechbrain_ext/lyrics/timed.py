@@ -68,7 +68,7 @@ class TimedWord:
     confidence : float, optional
         0 to 1.
     line : int
-        Which line of the lyrics, from 0. Default: 0.
+        Which of the lines that are sung, from 0. Default: 0.
     phones : tuple of TimedPhone
         Default: none.
     """
@@ -104,6 +104,7 @@ class TimedLyrics(tuple):
     __slots__ = ()
 
     def __new__(cls, words=()):
+        """Check the words."""
         words = tuple(words)
         before = None
         for place, word in enumerate(words, start=1):
@@ -156,7 +157,7 @@ class LyricsFormat(NamedTuple):
 
 
 def read_timed(path) -> TimedLyrics:
-    """Read lyrics with times; the suffix tells the format.
+    r"""Read lyrics with times; the suffix tells the format.
 
     Arguments
     ---------
@@ -174,7 +175,7 @@ def read_timed(path) -> TimedLyrics:
     Example
     -------
     >>> path = getfixture("tmp_path") / "song.lrc"
-    >>> _ = path.write_text("[00:01.50]<00:01.50> Hello <00:02.00> you\\n")
+    >>> _ = path.write_text("[00:01.50]<00:01.50> Hello <00:02.00> you\n")
     >>> [(word.word, word.onset) for word in read_timed(path)]
     [('Hello', 1.5), ('you', 2.0)]
     """
