@@ -36,6 +36,7 @@ _NAMED = {
     "NSN": "SPN", "+NSN+": "SPN", "+SPN+": "SPN", "<SPN>": "SPN",
     "X": "HH", "TS": "T S", "RR": "R", "GN": "N Y", "EE": "EY", "OO": "OW",
     "UE": "UW", "OE": "ER",
+    "EH-IY": "EY", "AA-IH": "AY", "AA-UH": "AW", "AO-UH": "OW", "AO-IH": "OY",
 }  # fmt: skip
 
 # The International Phonetic Alphabet, as eSpeak NG and dictionaries write it;
