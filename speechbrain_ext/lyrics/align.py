@@ -29,15 +29,15 @@ from speechbrain_ext.lyrics.timed import (
 )
 
 # A phone lasts at least this long, where frames are short enough.
-SHORTEST_S = 0.03
+SHORTEST_S = 0.04
 # How far a line may lie outside the time that is given for it.
 SLACK_S = 0.65
 # Natural logarithms of probability: by how much "anything" is less likely than
 # the likeliest phone of a frame; the price of singing a line again; and the
 # least that a phone may have.
-GARBAGE = 2.0
+GARBAGE = 3.0
 AGAIN = 20.0
-FLOOR = 1e-4
+FLOOR = 1e-3
 
 _HEADING = re.compile(r"\s*\[[^\]]*\]\s*")
 _TIMES = re.compile(r"\s*\(?\s*[x×]\s*(\d{1,2})\s*\)?\s*$", re.IGNORECASE)
@@ -321,10 +321,9 @@ def align(
     lines = parse_lyrics(lyrics) if isinstance(lyrics, str) else list(lyrics)
     lexicon = Lexicon() if lexicon is None else lexicon
     spans = _spans(lines, posteriorgram, slack_s)
-    ctc = posteriorgram.blank is not None
     scores, chances = _observed(posteriorgram)
     graph, words, first, exits = _chain(
-        lines, lexicon, spans, posteriorgram.frame_rate, ctc, repeats
+        lines, lexicon, spans, posteriorgram, repeats
     )
     columns, before, costs, limits = graph.arrays()
     if before.shape[1] > 255:
@@ -416,11 +415,12 @@ def _observed(posteriorgram):
 _BLANK, _ANY, _GAP = len(INDEX), len(INDEX) + 1, len(INDEX) + 2
 
 
-def _chain(lines, lexicon, spans, rate, ctc, repeats):
+def _chain(lines, lexicon, spans, posteriorgram, repeats):
     """States of all lines; words; where paths may begin and end."""
     graph, words = _Graph(), []
+    frames, rate = len(posteriorgram), posteriorgram.frame_rate
+    ctc = posteriorgram.blank is not None
     steps = 1 if ctc else max(1, round(SHORTEST_S * rate))
-    frames = max(high for _, high in spans)
 
     def pause(exits, span):
         """Silence, or anything, behind a line."""
