@@ -1,6 +1,7 @@
 """The command line of SingBrain.
 
-`singbrain transcribe | separate | split | export | evaluate | prepare`.
+`singbrain transcribe | separate | split | align | export | evaluate |
+prepare`.
 
 Exit codes: 0 all went well, 2 something the user can mend (one line on stderr
 says what), 130 stopped with Ctrl-C.
@@ -96,6 +97,32 @@ examples:
   singbrain split duet.wav --model MODEL --stitching ola
       joins the parts of the recording in a published way
 Voices have the rate, channels, length and level of the song and add up to it.
+"""
+
+_ALIGN = """\
+LYRICS is a text file with a line per line: headings such as [Chorus] are left
+out, words in round brackets may be left out in singing, and (x2) at a line's
+end sings it twice. Or it is an .lrc or .srt file: then each line is sought near
+its time, which is safer in long songs.
+
+examples:
+  singbrain align song.mp3 song.txt --isolate
+      takes the voice out of the song and writes song.lrc, with times of words
+  singbrain align voice.wav song.txt -o song.TextGrid
+      .lrc, .srt, .csv, .TextGrid or .json; the last two with phones
+  singbrain align song.mp3 lines.lrc --isolate -o song.lrc
+      gives the words of timed lines their times
+"""
+
+_EVALUATE_ALIGNMENT = """\
+REF and EST are two files of timed lyrics (.csv with the columns word, onset_s,
+offset_s; .json, .TextGrid, .lrc or .srt), or two folders of them that are
+paired by name. PCO is the share of words that begin within 0.3 s of the
+reference, PCS the share of time that belongs to the right word.
+
+examples:
+  singbrain evaluate alignment reference.csv song.lrc
+  singbrain evaluate alignment references/ aligned/ --csv scores.csv
 """
 
 _EVALUATE = """\
@@ -309,6 +336,15 @@ def _parser():
             _SPLIT,
         )
     )
+    _add_align(
+        command(
+            commands,
+            "align",
+            _align,
+            "find when the words of known lyrics are sung",
+            _ALIGN,
+        )
+    )
     _add_export(
         command(
             commands,
@@ -348,6 +384,15 @@ def _parser():
             _evaluate_separation,
             "score separated songs against their sources",
             _EVALUATE_SEPARATION,
+        )
+    )
+    _add_evaluate_alignment(
+        command(
+            kinds,
+            "alignment",
+            _evaluate_alignment,
+            "score times of words against a reference",
+            _EVALUATE_ALIGNMENT,
         )
     )
     _add_prepare(
@@ -1487,6 +1532,144 @@ def _split_one(job, splitter, options, bar):
     return _told_separation(job, done, bar)
 
 
+# --- align -----------------------------------------------------------------
+
+
+def _add_align(parser):
+    add = parser.add_argument
+    add("audio", metavar="AUDIO", help="audio or video file")
+    add("lyrics", metavar="LYRICS", help="its lyrics: .txt, .lrc or .srt")
+    add(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="file to write: .lrc, .srt, .csv, .TextGrid or .json (default: "
+        "the recording's name with .lrc, in the current folder)",
+    )
+    add(
+        "--isolate",
+        action="store_true",
+        help="take the voice out of the song first",
+    )
+    add(
+        "--language",
+        default="en",
+        metavar="CODE",
+        help="of the lyrics; other than en needs its letters-to-sound, as pip "
+        'install "g2p2[es]" (default: en)',
+    )
+    add(
+        "--repeats",
+        action="store_true",
+        help="let any line be sung again before the next one",
+    )
+    add(
+        "--lines-only",
+        action="store_true",
+        help="leave out the times of words in .lrc",
+    )
+    add(
+        "--slack",
+        type=float,
+        default=0.65,
+        metavar="S",
+        help="how far, in seconds, a line may lie outside the time that .lrc "
+        "or .srt gives for it (default: 0.65)",
+    )
+    add("--force", action="store_true", help="replace an existing file")
+    add("--quiet", action="store_true", help="print nothing but errors")
+    group = parser.add_argument_group("model")
+    add = group.add_argument
+    add(
+        "--model",
+        metavar="DIR",
+        help="what hears phones: pocketsphinx, a folder of a wav2vec 2.0 or "
+        "HuBERT model of phones, or a model folder (default: pocketsphinx)",
+    )
+    add(
+        "--separator",
+        metavar="DIR",
+        help="what --isolate takes the voice out with (default: the shipped "
+        "separator)",
+    )
+    add(
+        "--device",
+        default="cpu",
+        help="where to compute: cpu, cuda, cuda:1, mps (default: cpu)",
+    )
+
+
+class _AlignJob(NamedTuple):
+    """A recording and the file to write for it."""
+
+    audio: Path
+    outputs: list[Path]
+
+
+def _align(options):
+    from speechbrain_ext.lyrics.timed import FORMATS, timed_format
+
+    if options.output == "":
+        raise OutputError("the name after -o is empty: name a file")
+    if options.separator is not None and not options.isolate:
+        raise ConfigError("--separator is of no use without --isolate")
+    if not 0 <= options.slack < math.inf:
+        raise ConfigError(f"--slack is {options.slack:g} s: take 0 or above")
+    audio = Path(options.audio)
+    target = Path(options.output or f"{audio.stem}.lrc")
+    try:
+        name = timed_format(target)
+    except KeyError as error:
+        raise OutputError(f"{target}: {error.args[0]}") from None
+    if options.lines_only and name != "lrc":
+        raise ConfigError(
+            f"--lines-only is for {FORMATS['lrc'].suffix} files, not {target}"
+        )
+    from speechbrain_ext.files import check_input
+    from speechbrain_ext.lyrics.align import read_lyrics
+
+    check_input(audio, AudioError, "audio file")
+    lines = read_lyrics(options.lyrics)
+    if os.path.exists(target) and os.path.samefile(target, options.lyrics):
+        raise OutputError(
+            f"{target}: holds the lyrics to be aligned: name another file "
+            "with -o"
+        )
+    job = _AlignJob(audio, [target])
+    _check_outputs([job], options.force)
+    from speechbrain_ext.inference.aligner import LyricsAligner
+
+    aligner = LyricsAligner.from_hparams(
+        options.model,
+        options.device,
+        options.language,
+        isolate=options.isolate and (options.separator or True),
+    )
+    with _folders([job]):
+        _work([job], _align_one, (aligner, lines), options)
+
+
+def _align_one(job, model, options, bar):
+    """Align a recording, write its file, and tell about it."""
+    from speechbrain_ext.lyrics.timed import timed_format, write_timed
+
+    aligner, lines = model
+    bar.start(job.audio)
+    timed = aligner.align_file(
+        job.audio, lines, options.slack, options.repeats, bar.progress
+    )
+    (target,) = job.outputs
+    more = {}
+    if timed_format(target) == "lrc":
+        more["enhanced"] = not options.lines_only
+    write_timed(timed, target, options.force, **more)
+    sure = sum(word.confidence for word in timed) / len(timed)
+    return (
+        f"{job.audio.name}: {len(timed)} words, {timed[0].onset:.2f} to "
+        f"{timed[-1].offset:.2f} s, mean confidence {sure:.2f} -> {target}"
+    )
+
+
 # --- export ----------------------------------------------------------------
 
 
@@ -1687,6 +1870,48 @@ def _evaluate_separation(options):
         for metric in PROTOCOLS[options.protocol].shown
     }
     _show_scores(options, found, as_json, columns, "dB", scale=1)
+
+
+# --- evaluate alignment ----------------------------------------------------
+
+
+def _add_evaluate_alignment(parser):
+    add = parser.add_argument
+    add("reference", metavar="REF", help="lyrics with true times, or a folder")
+    add("estimate", metavar="EST", help="aligned lyrics, or a folder")
+    add(
+        "--window",
+        type=float,
+        default=0.3,
+        metavar="S",
+        help="how far an onset may be out for PCO, in seconds (default: 0.3)",
+    )
+    _add_score_outputs(parser)
+
+
+def _evaluate_alignment(options):
+    from speechbrain_ext.metrics.alignment import (
+        METRICS,
+        evaluate_alignment_paths,
+    )
+
+    _check_csv(options)
+    found = evaluate_alignment_paths(
+        options.reference, options.estimate, options.window
+    )
+    _show_scores(
+        options,
+        found,
+        lambda stats: {
+            key: stats.summarize()[key] for key in ("songs", *METRICS)
+        },
+        {
+            **{m: lambda song, m=m: song.scores[m] for m in METRICS},
+            "words": lambda song: song.words,
+        },
+        "s, share",
+        scale=1,
+    )
 
 
 @contextlib.contextmanager

@@ -54,6 +54,7 @@ ALLOWED_CLASSES = frozenset(
         "speechbrain_ext.heads.MelodyHead",
         "speechbrain_ext.heads.NoteHead",
         "speechbrain_ext.frames.NoteDecoder",
+        "speechbrain_ext.lyrics.acoustic.PhoneHead",
         "speechbrain_ext.separation.convolutional.PatchNetwork",
         "speechbrain_ext.separation.convolutional.SlidingPatches",
         "speechbrain_ext.separation.recurrent.RecurrentNetwork",

@@ -133,6 +133,32 @@ class SongStats:
         tail = (1 - level) / 2
         return np.moveaxis(np.quantile(means, [tail, 1 - tail], axis=0), 0, -1)
 
+    def means_and_bounds(self) -> dict[str, float]:
+        """Means over songs and their 95 % intervals, of scores without parts.
+
+        Returns
+        -------
+        dict of str to float
+            `songs` (int), and for each of `metrics`: `<metric>`,
+            `<metric>_low`, `<metric>_high`.
+
+        Raises
+        ------
+        NoteError
+            If no song was scored.
+        """
+        if not self._songs:
+            raise NoteError("no song was scored: append songs first")
+        summary: dict[str, float] = {"songs": len(self)}
+        means, bounds = self.values().mean(axis=0), self.interval()
+        for metric, mean, (low, high) in zip(
+            self.metrics, means, bounds, strict=True
+        ):
+            summary[metric] = float(mean)
+            summary[f"{metric}_low"] = float(low)
+            summary[f"{metric}_high"] = float(high)
+        return summary
+
     def _draws(self) -> np.ndarray:
         """How often each song is drawn: (resamples, songs)."""
         songs = len(self)
@@ -217,6 +243,50 @@ def natural(name: str) -> tuple:
     parts = re.split(r"([0-9]+)", name)
     numbers = [int(part) if i % 2 else part for i, part in enumerate(parts)]
     return numbers, name
+
+
+def paired_paths(reference, estimate, songs, what) -> list[dict[str, Path]]:
+    """Files of two sides by song: two files, or those of two folders.
+
+    Arguments
+    ---------
+    reference, estimate : str or Path
+        Two files, whatever their names, or two folders.
+    songs : callable
+        From a folder to its files by song.
+    what : str
+        What a file holds, for messages.
+
+    Returns
+    -------
+    list of dict of str to Path
+        Of the reference and of the estimate, with a song in common.
+
+    Raises
+    ------
+    NoteError
+        If a path is missing, a file meets a folder, or no song is on both
+        sides.
+    """
+    sides = [Path(reference), Path(estimate)]
+    for path in sides:
+        if not path.exists():
+            raise NoteError(f"{path}: no such file or folder: check the name")
+    if sides[0].is_dir() != sides[1].is_dir():
+        raise NoteError(
+            f"{sides[0]} and {sides[1]}: one is a file, the other a folder: "
+            "give two files or two folders"
+        )
+    if not sides[0].is_dir():
+        return [{sides[0].name: path} for path in sides]
+    found = [songs(path) for path in sides]
+    if not found[0].keys() & found[1].keys():
+        raise NoteError(
+            f"{sides[0]} and {sides[1]} have no {what} in common: "
+            f"{len(found[0])} against {len(found[1])} files: give the files "
+            "of a song the same name"
+        )
+    return found
 
 
 def checked_tolerances(**tolerances: float) -> dict[str, float]:
