@@ -368,7 +368,9 @@ def test_spans_of_webrtc(webrtc):
 
 def test_activity_reaches_the_last_sample():
     """As published, the last 43 to 85 ms were never separated."""
-    tone = np.sin(np.arange(2 * RATE) * 0.1).astype("f4")
+    # Rises, so that the oracle can tell where it is.
+    time = np.arange(2 * RATE) / RATE
+    tone = np.sin(2 * np.pi * (200 * time + 150 * time**2)).astype("f4")
     voices = np.stack([tone, np.zeros_like(tone)])
     out, _, _ = split(voices, "sf_chunk")
     assert np.abs(np.abs(out).max(0) - np.abs(tone)).max() < 1e-3
