@@ -9,23 +9,28 @@ Beside the corpora of songs (`CORPORA`) there is material to mix with them
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import NamedTuple
 
 from data_prep import (
     ismir2014,
+    medleyvox,
     mir1k,
     mir_st500,
     musan,
     musdb18,
     n20emv2,
     noise,
+    singing_corpora,
     tonas,
     vocadito,
 )
 from data_prep.clips import ClipSummary
 from data_prep.manifest import Summary
+from data_prep.singing_corpora import VOICE_SETS
+from data_prep.voice_corpus import VoiceSet, prepare_voices, tell_how
 from speechbrain_ext.errors import ConfigError
 
 
@@ -63,6 +68,15 @@ def _entry(module) -> Entry:
     )
 
 
+def _voices_entry(voice_set: VoiceSet) -> Entry:
+    """Registry entry of a corpus of single voices."""
+    corpus = voice_set.corpus
+    functions = partial(prepare_voices, voice_set), partial(tell_how, corpus)
+    for function, verb in zip(functions, ("prepare", "download"), strict=True):
+        function.__name__ = f"{verb}_{corpus.name}"
+    return Entry(*functions, corpus.license, corpus.url)
+
+
 def prepare_minisinging(
     data_folder,
     output_folder,
@@ -84,7 +98,7 @@ def prepare_minisinging(
     layout : str
         Its own layout, `minisinging` (default), or the real corpus whose
         layout is written and prepared: `mir_st500`, `n20emv2`, `tonas`,
-        `ismir2014`, `mir1k` or `musdb18`.
+        `ismir2014`, `mir1k`, `musdb18`, `medleyvox` or `singing_corpora`.
     segment_s : float
         Length of a segment in seconds.
     n_jobs : int
@@ -139,8 +153,11 @@ CORPORA: dict[str, Entry] = {
         vocadito,
         mir1k,
         musdb18,
+        medleyvox,
     )
 }
+CORPORA |= {name: _voices_entry(row) for name, row in VOICE_SETS.items()}
+CORPORA["singing_corpora"] = _entry(singing_corpora)
 CORPORA["minisinging"] = Entry(prepare_minisinging, None, "Apache-2.0", "")
 MATERIAL: dict[str, Entry] = {
     "musan": _entry(musan),
@@ -179,8 +196,7 @@ def prepare(name: str, data_dir, out_dir, **options) -> Summary | ClipSummary:
     >>> prepare("mirst", "corpus", "manifests")
     Traceback (most recent call last):
     speechbrain_ext.errors.ConfigError: unknown corpus mirst: use one of \
-mir_st500, n20emv2, tonas, ismir2014, vocadito, mir1k, musdb18, minisinging, \
-musan, noise
+mir_st500, n20emv2, tonas, ismir2014, vocadito, mir1k, musdb18, medleyvox, ...
     """
     function = _find(name).prepare
     known = list(signature(function).parameters)[2:]

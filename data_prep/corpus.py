@@ -50,10 +50,14 @@ from speechbrain_ext.errors import (
     OutputError,
     SingBrainError,
 )
+from speechbrain_ext.files import atomic_folder
 from speechbrain_ext.formats import write_notes
 from speechbrain_ext.notes import OVERLAP_TOLERANCE_S, Note, NoteSequence
 
 MARKER = "prepared.json"
+
+# In the folder of a song whose audio is kept: what it was made from.
+KEPT_MARKER = "made.json"
 
 # Raised when what a preparation writes changes, so that older results are
 # not taken for finished.
@@ -106,11 +110,14 @@ class Made(NamedTuple):
         Seconds.
     remark : str
         What looked odd, the same words for every song; empty if nothing did.
+    part : str
+        Where a song becomes several: follows its ID, as `_3`.
     """
 
     media: dict
     duration: float
     remark: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,12 @@ class Song:
     make : callable, optional
         `make(folder) -> Made` checks the media and writes others, into a
         folder of the result, which it has to make, or to a place of its own,
-        by full path; called in a process of its own.
+        by full path; called in a process of its own. Of a song without notes
+        it may give a list: one for each song that it becomes, or none.
+    labels : dict of str to str or int
+        Labels of the manifest (`manifest.LABELS`), by column.
+    license : str
+        Short name of the licence; that of the corpus by default.
     """
 
     song_id: str
@@ -149,6 +161,8 @@ class Song:
     singer: str = ""
     media: dict = field(default_factory=dict)
     make: Callable | None = None
+    labels: dict = field(default_factory=dict)
+    license: str = ""
 
 
 def natural_key(text: str) -> tuple:
@@ -322,6 +336,47 @@ def entries(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
             f"{folder}: cannot be read ({error.strerror}): change its "
             "permissions"
         ) from None
+
+
+def walk_audio(folder: Path) -> list[Path]:
+    """List the recordings in a folder and in all folders below it.
+
+    Arguments
+    ---------
+    folder : Path
+
+    Returns
+    -------
+    list of Path
+        Visible files with a suffix of `SUFFIXES`, in natural order of their
+        paths. Of two that differ only in their suffix, the one that comes
+        earlier in `SUFFIXES`. Empty if the folder does not exist.
+
+    Raises
+    ------
+    ManifestError
+        If a folder may not be looked at.
+    """
+
+    def fail(error):
+        raise ManifestError(
+            f"{error.filename}: cannot be read ({error.strerror}): change its "
+            "permissions"
+        ) from None
+
+    found = {}
+    if not os.path.isdir(folder):
+        return []
+    for place, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if name[0] != "."]
+        for name in names:
+            stem, suffix = os.path.splitext(name)
+            if name[0] != "." and suffix.lower() in SUFFIXES:
+                rank = SUFFIXES.index(suffix.lower()), name
+                key = os.path.join(place, stem)
+                found[key] = min(rank, found.get(key, rank))
+    paths = [Path(key).with_name(name) for key, (_, name) in found.items()]
+    return sorted(paths, key=lambda path: natural_key(path.as_posix()))
 
 
 def read_annotations(path: Path) -> dict:
@@ -523,7 +578,7 @@ def prepare_songs(
     NoteError
         If a song's annotation breaks the contract of `NoteSequence`.
     ManifestError
-        If two songs have one ID.
+        If two songs have one ID, or nothing is left of all songs.
     OutputError
         If the output holds another preparation, or cannot be written.
     """
@@ -537,6 +592,7 @@ def prepare_songs(
             citation="",
             url="",
         )
+        songs = [replace(song, license="") for song in songs]
     songs = sorted(songs, key=lambda song: natural_key(song.song_id))
     _check_ids(songs, corpus)
     options = {"segment_s": float(segment_s), "cut_overlaps": cut_overlaps} | (
@@ -613,6 +669,97 @@ def prepare_songs(
     )
 
 
+def make_once(make: Callable, kept: Path, wanted: dict, _=None):
+    """Make media of a song in a folder of their own, unless they are there.
+
+    Arguments
+    ---------
+    make : callable
+        As `Song.make`; its media are files in the folder that it gets, or
+        elsewhere.
+    kept : Path
+        The folder; what is above it exists.
+    wanted : dict
+        What the media depend on, as JSON.
+
+    Returns
+    -------
+    Made or list of Made
+
+    Raises
+    ------
+    OutputError
+        If the folder holds something else or cannot be written.
+    SingBrainError
+        As `make`.
+    """
+    marker = kept / KEPT_MARKER
+    wanted = json.loads(json.dumps(wanted))
+    try:
+        found = json.loads(marker.read_text(encoding="utf-8"))
+        made = [_kept(part, kept) for part in found.get("parts", [found])]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        # What is no work of ours is refused here.
+        with atomic_folder(kept) as folder:
+            made = make(folder)
+            single = isinstance(made, Made)
+            facts = [_facts(m, folder) for m in ([made] if single else made)]
+            text = wanted | (facts[0] if single else {"parts": facts})
+            (folder / KEPT_MARKER).write_text(
+                json.dumps(text, indent=1), encoding="utf-8"
+            )
+        made = [_kept(part, kept) for part in facts]
+        return made[0] if single else made
+    lost = [p for m in made for p in m.media.values() if not p.is_file()]
+    if lost or any(found.get(key) != value for key, value in wanted.items()):
+        reason = f"has lost {lost[0].name}" if lost else "was made otherwise"
+        raise OutputError(
+            f"{kept}: {reason}: remove it or choose another audio_folder"
+        )
+    return made if "parts" in found else made[0]
+
+
+def _facts(made: Made, folder: Path) -> dict:
+    """What `make_once` writes of one song."""
+    media = {c: os.path.relpath(p, folder) for c, p in made.media.items()}
+    return made._asdict() | {"media": media}
+
+
+def _kept(facts: dict, folder: Path) -> Made:
+    """The song that `_facts` described."""
+    media = {column: folder / name for column, name in facts["media"].items()}
+    part = facts.get("part", "")
+    return Made(media, facts["duration"], facts["remark"], part)
+
+
+def audio_folder_path(path) -> Path:
+    """Make the folder that keeps audio for other preparations.
+
+    Arguments
+    ---------
+    path : str or Path
+
+    Returns
+    -------
+    Path
+        Its full path.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made.
+    """
+    path = Path(str(path)).absolute()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be made ({error.strerror}): choose another "
+            "audio_folder"
+        ) from None
+    return path
+
+
 def _check_ids(songs: Sequence[Song], corpus: Corpus) -> None:
     """Refuse IDs that are no file names or occur twice."""
     if not songs:
@@ -643,6 +790,7 @@ def _checksum(songs: Sequence[Song], data_folder: Path) -> str:
             for name, path in {"wav": song.wav, **song.media}.items()
         }
         facts = [song.song_id, song.split, song.singer, media, song.notes]
+        facts += [song.labels] if song.labels else []
         digest.update(json.dumps(facts, default=str).encode())
     return digest.hexdigest()
 
@@ -738,25 +886,28 @@ def _work(
     bar = tqdm(results, corpus.name, len(jobs), unit="song", disable=hidden)
     roots = {MANIFEST_ROOT: staging, DATA_ROOT: data_folder}
     rows, outside = [], []
-    cut, dropped, late, silent, odd = {}, {}, {}, [], {}
-    for song, result in zip(songs, bar, strict=True):
-        if isinstance(result, SingBrainError):
-            raise result
-        outside += [
-            str(path)
-            for path in result.media.values()
-            if not any(map(path.is_relative_to, roots.values()))
-        ]
-        rows += _rows(song, result, corpus, roots, segment_s)
-        if result.remark:
-            odd.setdefault(result.remark, []).append(song.song_id)
-        for counts, value in (
-            (cut, result.cut),
-            (dropped, result.dropped),
-            (late, result.late),
-        ):
-            if value:
-                counts[song.song_id] = value
+    cut, dropped, late, silent, unused, odd = {}, {}, {}, [], [], {}
+    for song, results in zip(songs, bar, strict=True):
+        if isinstance(results, SingBrainError):
+            raise results
+        for result in results:
+            outside += [
+                str(path)
+                for path in result.media.values()
+                if not any(map(path.is_relative_to, roots.values()))
+            ]
+            rows += _rows(song, result, corpus, roots, segment_s)
+            if result.remark:
+                odd.setdefault(result.remark, []).append(song.song_id)
+            for counts, value in (
+                (cut, result.cut),
+                (dropped, result.dropped),
+                (late, result.late),
+            ):
+                if value:
+                    counts[song.song_id] = value
+        if not results:
+            unused.append(song.song_id)
         if song.notes is not None and not song.notes:
             silent.append(song.song_id)
     remarks = [
@@ -773,7 +924,17 @@ def _work(
         remarks.append(
             f"{len(silent)} songs have no notes: {', '.join(silent)}"
         )
+    if unused:
+        remarks.append(
+            f"{len(unused)} songs hold nothing long enough and are left out: "
+            f"{', '.join(unused)}"
+        )
     remarks += [f"{remark}: {', '.join(ids)}" for remark, ids in odd.items()]
+    if not rows:
+        raise ManifestError(
+            f"{corpus.name}: {len(songs)} songs, but nothing long enough in "
+            "any of them: check the audio"
+        )
     return rows, remarks, outside
 
 
@@ -818,6 +979,7 @@ class _Checked:
     """What `_check_song` found: length in seconds, counts of notes, media."""
 
     duration: float
+    part: str = ""
     cut: int = 0
     dropped: int = 0
     late: int = 0
@@ -829,26 +991,31 @@ def _check_song(song: Song, staging: Path, cut_overlaps: bool):
     """Check one song and write its notes; return an error, not raise it.
 
     So the first error in the order of the songs is reported, whatever the
-    number of workers.
+    number of workers. A song may become several, or none: it gives a list.
     """
     try:
         if song.make is None:
             made = Made({}, audio_info(song.wav).duration)
         else:
             made = song.make(staging / "audio" / song.song_id)
-        if not made.duration:
+        parts = [made] if isinstance(made, Made) else made
+        if not all(part.duration for part in parts):
             raise AudioError(
                 f"{song.wav}: does not tell its length: convert it to WAV"
             )
-        checked = _Checked(made.duration, media=made.media, remark=made.remark)
+        results = [
+            _Checked(p.duration, p.part, media=p.media, remark=p.remark)
+            for p in parts
+        ]
         if song.notes is None:
-            return checked
+            return results
+        (made,), (checked,) = parts, results
         melody, cut, dropped = _melody(song, cut_overlaps)
         path = staging / "notes" / f"{song.song_id}.csv"
         write_notes(melody, path, format="csv")
         end = made.duration + END_TOLERANCE_S
         late = sum(note.offset > end for note in melody)
-        return replace(checked, cut=cut, dropped=dropped, late=late)
+        return [replace(checked, cut=cut, dropped=dropped, late=late)]
     except SingBrainError as error:
         return error
 
@@ -899,10 +1066,11 @@ def _rows(song, checked, corpus, roots, segment_s) -> list[dict]:
     if song.notes is not None:
         media["notes"] = f"{MANIFEST_ROOT}/notes/{song.song_id}.csv"
     parts = segments(checked.duration, segment_s)
+    song_id = song.song_id + checked.part
     return [
         {
-            "ID": f"{song.song_id}_{number}",
-            "song_id": song.song_id,
+            "ID": f"{song_id}_{number}",
+            "song_id": song_id,
             "segment": number,
             "n_segments": len(parts),
             "start": start,
@@ -910,7 +1078,8 @@ def _rows(song, checked, corpus, roots, segment_s) -> list[dict]:
             "duration": stop - start,
             "split": song.split,
             "singer": song.singer,
-            "license": corpus.license,
+            "license": song.license or corpus.license,
+            **song.labels,
             **media,
         }
         for number, (start, stop) in enumerate(parts, start=1)

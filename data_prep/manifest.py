@@ -15,14 +15,38 @@ singer     str     name of the singer; empty if unknown
 license    str     short name of the licence of the song
 ========== ======= =====================================================
 
+Corpora from which singers are mixed with each other, and test sets of such
+mixtures, have labels as well, the first three always together:
+
+========== ======= =====================================================
+label      type    meaning
+========== ======= =====================================================
+dataset    str     short name of the corpus, as `singbrain prepare --list`
+kind       str     singing or speech; empty: singing
+song       str     composition, in its key and tempo, that several
+                   recordings share: the same second of each is the same
+                   place in the music; empty if there is no other one in the
+                   split. In a test set of mixtures: the song that the
+                   excerpt is cut from
+task       str     what a mixture is: unison, duet or main_vs_rest
+n_singers  int     how many different people sing in a mixture
+========== ======= =====================================================
+
+There `singer` starts with the name of the data set, so that no two people have
+one name, or is `artist - <key>` where only the artist is known (see
+`data_prep.medleyvox.artist_key`), so that one artist has one name in all data
+sets.
+
 After these come the media that the corpus has: `wav` (the voice), `mix_wav`
-(voice and accompaniment), `accomp_wav` (accompaniment alone), its parts
-`drums_wav`, `bass_wav` and `other_wav`, `video`, `notes`, `f0` (the voice's
-pitch over time, see `speechbrain_ext.f0`), `words`, `phones`. Each cell is a
-path or empty. A path into the corpus starts with `{data_root}/`, a path to a
-file that the preparation made starts with `{manifest_root}/`, the folder of the
-CSV; so a manifest survives moving either folder. `#<k>` after the path of an
-audio file names one of its channels, as in `speechbrain_ext.audio`.
+(voice and accompaniment, or several voices), `voice2_wav` to `voice8_wav` (the
+other voices of a mixture of voices; its main voice, if there is one, is `wav`,
+and all of them add up to `mix_wav`), `accomp_wav` (accompaniment alone), its
+parts `drums_wav`, `bass_wav` and `other_wav`, `video`, `notes`, `f0` (the
+voice's pitch over time, see `speechbrain_ext.f0`), `words`, `phones`. Each cell
+is a path or empty. A path into the corpus starts with `{data_root}/`, a path to
+a file that the preparation made starts with `{manifest_root}/`, the folder of
+the CSV; so a manifest survives moving either folder. `#<k>` after the path of
+an audio file names one of its channels, as in `speechbrain_ext.audio`.
 """
 
 from __future__ import annotations
@@ -54,8 +78,20 @@ COLUMNS = {
     "singer": str,
     "license": str,
 }
+# Columns that only some manifests have, likewise; an empty cell of a text is
+# empty, that of a number is None.
+LABELS = {
+    "dataset": str,
+    "kind": str,
+    "song": str,
+    "task": str,
+    "n_singers": int,
+}
+TOGETHER = ("dataset", "kind", "song")
+KINDS = ("singing", "speech")
 STEMS = ("drums_wav", "bass_wav", "other_wav")
-AUDIO = ("wav", "mix_wav", "accomp_wav", *STEMS)
+VOICES = ("wav", *(f"voice{k}_wav" for k in range(2, 9)))
+AUDIO = ("wav", "mix_wav", *VOICES[1:], "accomp_wav", *STEMS)
 MEDIA = (*AUDIO, "video", "notes", "f0", "words", "phones")
 
 # Times are written with six decimals; sums of two may be off by this.
@@ -137,9 +173,9 @@ def write_manifest(rows, path, overwrite: bool = False) -> Path:
     Arguments
     ---------
     rows : list of dict
-        One per segment, with the keys of `COLUMNS` and any media. A medium
-        that no row has gets no column; one that some rows have is left empty
-        in the others.
+        One per segment, with the keys of `COLUMNS` and any labels and media. A
+        label or medium that no row has gets no column; one that some rows have
+        is left empty in the others.
     path : str or Path
         The CSV.
     overwrite : bool
@@ -159,12 +195,15 @@ def write_manifest(rows, path, overwrite: bool = False) -> Path:
     path = Path(path)
     rows = list(rows)
     present = {key for row in rows for key in row if row[key] not in (None, "")}
-    media = [key for key in MEDIA if key in present]
-    unknown = sorted({key for row in rows for key in row} - {*COLUMNS, *MEDIA})
+    if present & {*TOGETHER}:
+        present |= {*TOGETHER}
+    more = [key for key in (*LABELS, *MEDIA) if key in present]
+    known = {*COLUMNS, *LABELS, *MEDIA}
+    unknown = sorted({key for row in rows for key in row} - known)
     if unknown:
         raise ManifestError(
             f"{path}: unknown column {unknown[0]}: use one of "
-            f"{', '.join(MEDIA)}"
+            f"{', '.join((*LABELS, *MEDIA))}"
         )
     for row in rows:
         if missing := COLUMNS.keys() - row.keys():
@@ -176,7 +215,7 @@ def write_manifest(rows, path, overwrite: bool = False) -> Path:
     ):
         writer = csv.DictWriter(
             stream,
-            [*COLUMNS, *media],
+            [*COLUMNS, *more],
             extrasaction="ignore",
             lineterminator="\n",
         )
@@ -210,8 +249,9 @@ def read_manifest(path, data_root=None, check_files: bool = True) -> list[dict]:
     -------
     list of dict
         The rows in the order of the file: `segment` and `n_segments` are int,
-        `start`, `stop` and `duration` float, media absolute paths (str, that
-        of an audio file perhaps with its channel) or None.
+        `start`, `stop` and `duration` float, labels as in `LABELS`, media
+        absolute paths (str, that of an audio file perhaps with its channel) or
+        None.
 
     Raises
     ------
@@ -230,7 +270,7 @@ def read_manifest(path, data_root=None, check_files: bool = True) -> list[dict]:
         roots[DATA_ROOT] = Path(data_root).absolute()
     known = set()
     for row in rows:
-        for key in row.keys() - COLUMNS.keys():
+        for key in row.keys() - COLUMNS.keys() - LABELS.keys():
             if row[key]:
                 row[key] = _resolve(row[key], roots, path, check_files)
                 if check_files and row[key] not in known:
@@ -263,7 +303,11 @@ def _read_rows(path: Path) -> list[dict]:
                         f"{path}, line {reader.line_num}: has another number "
                         f"of cells than the header's {len(header)}"
                     )
-                for key, kind in COLUMNS.items():
+                for key, kind in (COLUMNS | LABELS).items():
+                    if key in LABELS and not row.get(key):
+                        if key in row and kind is not str:
+                            row[key] = None
+                        continue
                     try:
                         row[key] = kind(row[key])
                     except ValueError:
@@ -320,6 +364,10 @@ def _check_row(row: dict, path: Path) -> None:
     if row["split"] not in SPLITS:
         raise ManifestError(
             f"{where}: split {row['split']!r} is none of {', '.join(SPLITS)}"
+        )
+    if row.get("kind") and row["kind"] not in KINDS:
+        raise ManifestError(
+            f"{where}: kind {row['kind']!r} is none of {', '.join(KINDS)}"
         )
 
 

@@ -33,7 +33,6 @@ A song is decoded in blocks: memory does not depend on its length.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -49,10 +48,12 @@ from data_prep.corpus import (
     Corpus,
     Made,
     Song,
+    audio_folder_path,
     check_folder,
     entries,
     find_file,
     held_out,
+    make_once,
     natural_key,
     prepare_songs,
     subfolders,
@@ -66,7 +67,6 @@ from speechbrain_ext.errors import (
     ManifestError,
     OutputError,
 )
-from speechbrain_ext.files import atomic_folder
 
 CORPUS = Corpus(
     name="musdb18",
@@ -119,9 +119,7 @@ FRAME_TOLERANCE = 2048
 # leaves about -22 dB.
 SUM_TOLERANCE_DB = -10.0
 
-# In the folder of a song whose audio is kept: what it was made from. The
-# version is raised when other audio is made from the same.
-MARKER = "made.json"
+# Raised when other audio is made from the same.
 VERSION = 1
 
 _BLOCK_S = 2.0
@@ -188,7 +186,7 @@ def prepare_musdb18(
     folder = check_folder(data_folder, CORPUS)
     options = {"stems": stems}
     if audio_folder is not None:
-        audio_folder = _audio_folder(audio_folder)
+        audio_folder = audio_folder_path(audio_folder)
         options["audio_folder"] = str(audio_folder)
     songs, remarks = _list(folder, stems, audio_folder)
     return prepare_songs(
@@ -227,19 +225,6 @@ def download_musdb18(data_folder) -> Path:
         If the folder cannot be written.
     """
     return fetch_record("1117372", data_folder, patterns=("musdb18.zip",))
-
-
-def _audio_folder(path) -> Path:
-    """Full path of the folder for audio, which is made."""
-    path = Path(str(path)).absolute()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be made ({error.strerror}): choose another "
-            "audio_folder"
-        ) from None
-    return path
 
 
 def _list(
@@ -322,44 +307,13 @@ def _song(name, files: list[Path], split: str, stems: bool, kept) -> Song:
     wav = media.pop("wav", files[0])
     make = partial(_make, files, stems)
     if kept:
-        make = partial(_make_once, files, stems, kept)
+        # From files of stems only the accompaniment is made, whatever is asked.
+        which = stems if len(files) == 1 else None
+        sources = [[path.name, path.stat().st_size] for path in files]
+        wanted = {"version": VERSION, "stems": which, "sources": sources}
+        make = partial(make_once, make, kept, wanted)
     singer = artist if dash else ""
     return Song(name, wav, None, split, files[0], singer, media, make)
-
-
-def _make_once(files: Sequence[Path], stems: bool, kept: Path, _) -> Made:
-    """Make media in a folder of their own, unless they are there."""
-    sources = [[path.name, path.stat().st_size] for path in files]
-    # From files of stems only the accompaniment is made, whatever is asked.
-    which = stems if len(files) == 1 else None
-    wanted = {"version": VERSION, "stems": which, "sources": sources}
-    marker = kept / MARKER
-    try:
-        found = json.loads(marker.read_text(encoding="utf-8"))
-        media = {column: kept / name for column, name in found["media"].items()}
-        made = Made(media, found["duration"], found["remark"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        # What is no work of ours is refused here.
-        with atomic_folder(kept) as folder:
-            made = _make(files, stems, folder)
-            names = {column: path.name for column, path in made.media.items()}
-            facts = {
-                "media": names,
-                "duration": made.duration,
-                "remark": made.remark,
-            }
-            text = json.dumps(wanted | facts, indent=1)
-            (folder / MARKER).write_text(text, encoding="utf-8")
-        return made._replace(
-            media={column: kept / name for column, name in names.items()}
-        )
-    lost = [path for path in media.values() if not path.is_file()]
-    if lost or any(found.get(key) != value for key, value in wanted.items()):
-        reason = f"has lost {lost[0].name}" if lost else "was made otherwise"
-        raise OutputError(
-            f"{kept}: {reason}: remove it or choose another audio_folder"
-        )
-    return made
 
 
 def _make(files: Sequence[Path], stems: bool, folder: Path) -> Made:

@@ -155,8 +155,8 @@ def _original(folder: Path):
             f"{sources[missing[0]]}: its audio is in another folder: put them "
             "side by side"
         )
-    singers = _singers(folder)
-    if not singers:
+    names = singers(folder)
+    if not names:
         remarks.append("no TONAS-Metadata.txt: the singers are unknown")
     songs = [
         Song(
@@ -165,7 +165,7 @@ def _original(folder: Path):
             _notes(sources[song_id]),
             "test",
             sources[song_id],
-            singers.get(song_id, ""),
+            names.get(song_id, ""),
         )
         for song_id in ids
     ]
@@ -193,11 +193,21 @@ def _notes(path: Path) -> list[tuple[float, float, float]]:
     ]
 
 
-def _singers(folder: Path) -> dict[str, str]:
-    """Singer of each song: the last column of the metadata.
+def singers(folder: Path) -> dict[str, str]:
+    """Read the singer of each song: the last column of the metadata.
 
     The file is tab-separated: name, style (not in all releases), title,
     singer; its text is in one of several encodings.
+
+    Arguments
+    ---------
+    folder : Path
+        Holds `TONAS-Metadata.txt`.
+
+    Returns
+    -------
+    dict of str to str
+        By name of the song; empty if the file is missing.
     """
     path = find_file([folder], ["TONAS-Metadata.txt"])
     if path is None:

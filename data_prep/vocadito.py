@@ -156,8 +156,8 @@ def _list(folder: Path, annotator: str):
         f"{folder}/Audio/vocadito_<n>.wav and "
         f"{folder}/Annotations/Notes/vocadito_<n>{ending}",
     )
-    singers = _singers(top)
-    if not singers:
+    names = singers(top)
+    if not names:
         remarks.append("no vocadito_metadata.csv: the singers are unknown")
     songs = [
         Song(
@@ -166,7 +166,7 @@ def _list(folder: Path, annotator: str):
             _notes(sources[song_id]),
             "test",
             sources[song_id],
-            singers.get(re.sub(r"^.*_", "", song_id), ""),
+            names.get(re.sub(r"^.*_", "", song_id), ""),
         )
         for song_id in ids
     ]
@@ -187,8 +187,24 @@ def _notes(path: Path) -> list[tuple[float, float, float]]:
     return notes
 
 
-def _singers(folder: Path) -> dict[str, str]:
-    """Singer of each excerpt, by its number."""
+def singers(folder: Path) -> dict[str, str]:
+    """Read the singer of each excerpt.
+
+    Arguments
+    ---------
+    folder : Path
+        Holds `vocadito_metadata.csv`.
+
+    Returns
+    -------
+    dict of str to str
+        By number of the excerpt; empty if the file is missing.
+
+    Raises
+    ------
+    ManifestError
+        If the file is no such table.
+    """
     path = find_file([folder], ["vocadito_metadata.csv"])
     if path is None:
         return {}

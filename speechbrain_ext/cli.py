@@ -1,6 +1,7 @@
 """The command line of SingBrain.
 
-`singbrain transcribe | separate | export | evaluate | prepare`.
+`singbrain transcribe | separate | split | align | export | evaluate |
+prepare`.
 
 Exit codes: 0 all went well, 2 something the user can mend (one line on stderr
 says what), 130 stopped with Ctrl-C.
@@ -27,6 +28,7 @@ from speechbrain_ext import __version__
 from speechbrain_ext.errors import (
     AudioError,
     ConfigError,
+    ModelError,
     OutputError,
     SingBrainError,
     optional_library,
@@ -79,6 +81,48 @@ examples:
   singbrain separate song.wav --model demucs:htdemucs --stems drums,bass
       with a model of the package demucs, if that is installed
 Stems have the rate, channels, length and level of the song and add up to it.
+"""
+
+_SPLIT = """\
+AUDIO holds nothing but voices: take the accompaniment away with `singbrain
+separate` first.
+
+examples:
+  singbrain split duet.wav --model results/singers/model
+      writes duet_singer1.wav and duet_singer2.wav into the current folder
+  singbrain split choir/ -o voices --singers 3 --model MODEL --format flac
+      writes voices/<song>_singer1.flac to _singer3.flac for every song
+  singbrain split song.wav --mode main --model MODEL
+      the main voice is singer1
+  singbrain split duet.wav --model MODEL --stitching ola
+      joins the parts of the recording in a published way
+Voices have the rate, channels, length and level of the song and add up to it.
+"""
+
+_ALIGN = """\
+LYRICS is a text file with a line per line: headings such as [Chorus] are left
+out, words in round brackets may be left out in singing, and (x2) at a line's
+end sings it twice. Or it is an .lrc or .srt file: then each line is sought near
+its time, which is safer in long songs.
+
+examples:
+  singbrain align song.mp3 song.txt --isolate
+      takes the voice out of the song and writes song.lrc, with times of words
+  singbrain align voice.wav song.txt -o song.TextGrid
+      .lrc, .srt, .csv, .TextGrid or .json; the last two with phones
+  singbrain align song.mp3 lines.lrc --isolate -o song.lrc
+      gives the words of timed lines their times
+"""
+
+_EVALUATE_ALIGNMENT = """\
+REF and EST are two files of timed lyrics (.csv with the columns word, onset_s,
+offset_s; .json, .TextGrid, .lrc or .srt), or two folders of them that are
+paired by name. PCO is the share of words that begin within 0.3 s of the
+reference, PCS the share of time that belongs to the right word.
+
+examples:
+  singbrain evaluate alignment reference.csv song.lrc
+  singbrain evaluate alignment references/ aligned/ --csv scores.csv
 """
 
 _EVALUATE = """\
@@ -283,6 +327,24 @@ def _parser():
             _SEPARATE,
         )
     )
+    _add_split(
+        command(
+            commands,
+            "split",
+            _split,
+            "split recordings of several singers into one for each",
+            _SPLIT,
+        )
+    )
+    _add_align(
+        command(
+            commands,
+            "align",
+            _align,
+            "find when the words of known lyrics are sung",
+            _ALIGN,
+        )
+    )
     _add_export(
         command(
             commands,
@@ -322,6 +384,15 @@ def _parser():
             _evaluate_separation,
             "score separated songs against their sources",
             _EVALUATE_SEPARATION,
+        )
+    )
+    _add_evaluate_alignment(
+        command(
+            kinds,
+            "alignment",
+            _evaluate_alignment,
+            "score times of words against a reference",
+            _EVALUATE_ALIGNMENT,
         )
     )
     _add_prepare(
@@ -1127,6 +1198,32 @@ def _progress(jobs, quiet):
 
 def _add_separate(parser):
     add = parser.add_argument
+    _add_recordings(add)
+    add(
+        "--stems",
+        metavar="NAMES",
+        help="what to write, separated by commas (default: vocals,"
+        "accompaniment)",
+    )
+    add(
+        "--mixture",
+        action="store_true",
+        help="also write the mean of the channels (<song>_mixture)",
+    )
+    add(
+        "--plot",
+        action="store_true",
+        help="also draw the spectra and masks (<song>_separation.png)",
+    )
+    _add_separator(
+        parser,
+        "model folder, name of a shipped model, or demucs:<name> (default: "
+        "the shipped separator)",
+    )
+
+
+def _add_recordings(add):
+    """Arguments of what takes recordings apart."""
     add(
         "audio",
         nargs="+",
@@ -1141,26 +1238,10 @@ def _add_separate(parser):
         "folder)",
     )
     add(
-        "--stems",
-        metavar="NAMES",
-        help="what to write, separated by commas (default: vocals,"
-        "accompaniment)",
-    )
-    add(
-        "--mixture",
-        action="store_true",
-        help="also write the mean of the channels (<song>_mixture)",
-    )
-    add(
         "--format",
         default="wav",
         metavar="NAMES",
         help="wav, flac, mp3 or several of them (default: wav)",
-    )
-    add(
-        "--plot",
-        action="store_true",
-        help="also draw the spectra and masks (<song>_separation.png)",
     )
     add(
         "--recursive",
@@ -1169,19 +1250,18 @@ def _add_separate(parser):
     )
     add("--force", action="store_true", help="replace existing outputs")
     add("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _add_separator(parser, help):
+    """Which model, and where to compute; gives the group."""
     group = parser.add_argument_group("model")
-    add = group.add_argument
-    add(
-        "--model",
-        metavar="DIR",
-        help="model folder, name of a shipped model, or demucs:<name> "
-        "(default: the shipped separator)",
-    )
-    add(
+    group.add_argument("--model", metavar="DIR", help=help)
+    group.add_argument(
         "--device",
         default="cpu",
         help="where to compute: cpu, cuda, cuda:1, mps (default: cpu)",
     )
+    return group
 
 
 class _SeparationJob(NamedTuple):
@@ -1197,25 +1277,10 @@ class _SeparationJob(NamedTuple):
 
 
 def _separate(options):
-    from speechbrain_ext.audio import AudioWriter
-
-    formats = _listed(options.format, "--format")
-    for name in formats:
-        if f".{name}" not in AudioWriter.SUFFIXES:
-            raise ConfigError(
-                f"unknown audio format '{name}': use wav, flac or mp3"
-            )
+    formats, target = _sound_outputs(options, "stem")
     stems = None
     if options.stems is not None:
         stems = _listed(options.stems, "--stems")
-    if options.output == "":
-        raise OutputError("the name after -o is empty: use . for this folder")
-    target = Path(options.output or "")
-    if target.suffix.lower() in AudioWriter.SUFFIXES and not target.is_dir():
-        raise OutputError(
-            f"{target}: is named like a file, but there is one for each stem: "
-            "name a folder"
-        )
     inputs = _inputs(options.audio, options.recursive)
     if options.plot:
         _check_plot()
@@ -1227,11 +1292,34 @@ def _separate(options):
     stems = separator.checked_stems(stems)
     if options.mixture:
         stems = separator.checked_stems([*stems, "mixture"])
-    jobs = _plan_separation(inputs, target, options, stems, formats)
+    jobs = _plan_separation(
+        inputs, target, options, stems, formats, options.plot
+    )
     _check_names(jobs)
     _check_outputs(jobs, options.force)
     with _folders(jobs):
         _work(jobs, _separate_one, separator, options)
+
+
+def _sound_outputs(options, part):
+    """Formats and the folder of what a recording is taken apart into."""
+    from speechbrain_ext.audio import AudioWriter
+
+    formats = _listed(options.format, "--format")
+    for name in formats:
+        if f".{name}" not in AudioWriter.SUFFIXES:
+            raise ConfigError(
+                f"unknown audio format '{name}': use wav, flac or mp3"
+            )
+    if options.output == "":
+        raise OutputError("the name after -o is empty: use . for this folder")
+    target = Path(options.output or "")
+    if target.suffix.lower() in AudioWriter.SUFFIXES and not target.is_dir():
+        raise OutputError(
+            f"{target}: is named like a file, but there is one for each "
+            f"{part}: name a folder"
+        )
+    return formats, target
 
 
 def _listed(text, option):
@@ -1242,7 +1330,7 @@ def _listed(text, option):
     return list(dict.fromkeys(names))
 
 
-def _plan_separation(inputs, target, options, stems, formats):
+def _plan_separation(inputs, target, options, stems, formats, plot=False):
     """Decide what is written where; nothing is touched yet."""
     jobs = []
     for audio, stem in inputs.items():
@@ -1253,9 +1341,7 @@ def _plan_separation(inputs, target, options, stems, formats):
             for suffix in formats
         }
         picture = base.with_name(f"{base.name}_separation.png")
-        jobs.append(
-            _SeparationJob(audio, files, picture if options.plot else None)
-        )
+        jobs.append(_SeparationJob(audio, files, picture if plot else None))
     return _without_results(jobs, options)
 
 
@@ -1304,6 +1390,11 @@ def _separate_one(job, separator, options, bar):
             title=job.audio.name,
             overwrite=options.force,
         )
+    return _told_separation(job, done, bar)
+
+
+def _told_separation(job, done, bar):
+    """Warn, and tell what was written."""
     for warning in done.warnings:
         bar.warn(warning)
     where = ", ".join(str(path) for path in job.outputs)
@@ -1311,6 +1402,271 @@ def _separate_one(job, separator, options, bar):
     return (
         f"{job.audio.name}: {done.seconds:.1f} s, {done.sample_rate} Hz, "
         f"{channels} -> {where}"
+    )
+
+
+# --- split -----------------------------------------------------------------
+
+
+def _add_split(parser):
+    add = parser.add_argument
+    _add_recordings(add)
+    add(
+        "--singers",
+        type=int,
+        metavar="N",
+        help="how many voices the model shall tell apart (default: as many as "
+        "it does)",
+    )
+    add(
+        "--mode",
+        choices=("duet", "main"),
+        default="duet",
+        help="duet: voices as they come; main: the loudest one first "
+        "(default: duet)",
+    )
+    group = _add_separator(
+        parser,
+        "model folder, or name of a shipped model (default: the shipped "
+        "singer_splitter)",
+    )
+    add = parser.add_argument_group("stitching").add_argument
+    add(
+        "--stitching",
+        metavar="NAME",
+        default="global",
+        help="how parts of a recording are joined: global, or as published "
+        "ola, ola_norm, w2v, w2v_chunk, sf_chunk (default: global)",
+    )
+    add(
+        "--window",
+        type=float,
+        metavar="S",
+        help="seconds that the model hears at once (default: 12)",
+    )
+    add(
+        "--hop",
+        type=float,
+        metavar="S",
+        help="seconds from part to part (default: two thirds of the window)",
+    )
+    add(
+        "--vad",
+        metavar="NAME",
+        default="spec",
+        help="how w2v_chunk and sf_chunk find active spans: spec, webrtc, "
+        "silero (default: spec)",
+    )
+    add(
+        "--features",
+        metavar="NAME",
+        default="mfcc",
+        help="what sf_chunk compares: mfcc, spectral_centroid (default: mfcc)",
+    )
+    add(
+        "--encoder",
+        metavar="DIR",
+        help="folder of a wav2vec 2.0, HuBERT, WavLM or data2vec model for "
+        "voice prints (default: spectral ones)",
+    )
+    group.add_argument(
+        "--batch",
+        type=int,
+        default=1,
+        metavar="N",
+        help="parts per forward pass (default: 1)",
+    )
+
+
+def _split(options):
+    formats, target = _sound_outputs(options, "voice")
+    inputs = _inputs(options.audio, options.recursive)
+    from speechbrain_ext.inference.singer_stitching import (
+        HOP_S,
+        WINDOW_S,
+        Stitching,
+    )
+    from speechbrain_ext.inference.splitter import SingerSplitter
+
+    window_s = WINDOW_S if options.window is None else options.window
+    hop_s = window_s * HOP_S / WINDOW_S if options.hop is None else options.hop
+    encoder = None
+    if options.encoder is not None:
+        if not Path(options.encoder).is_dir():
+            raise ModelError(
+                f"{options.encoder}: no such folder of an encoder: check the "
+                "path"
+            )
+        from speechbrain_ext.encoders.ssl import SSLEncoder
+
+        encoder = SSLEncoder(options.encoder, trainable=False)
+    stitching = Stitching(
+        options.stitching,
+        window_s,
+        hop_s,
+        options.vad,
+        options.features,
+        encoder,
+    )
+    splitter = SingerSplitter.from_hparams(
+        options.model,
+        device=options.device,
+        mode=options.mode,
+        singers=options.singers,
+        stitching=stitching,
+        batch_size=options.batch,
+    )
+    jobs = _plan_separation(inputs, target, options, splitter.singers, formats)
+    _check_names(jobs)
+    _check_outputs(jobs, options.force)
+    with _folders(jobs):
+        _work(jobs, _split_one, splitter, options)
+
+
+def _split_one(job, splitter, options, bar):
+    """Split a recording, write its files, and tell about it."""
+    bar.start(job.audio)
+    done = splitter.split_file(
+        job.audio, job.stems, options.force, bar.progress
+    )
+    return _told_separation(job, done, bar)
+
+
+# --- align -----------------------------------------------------------------
+
+
+def _add_align(parser):
+    add = parser.add_argument
+    add("audio", metavar="AUDIO", help="audio or video file")
+    add("lyrics", metavar="LYRICS", help="its lyrics: .txt, .lrc or .srt")
+    add(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="file to write: .lrc, .srt, .csv, .TextGrid or .json (default: "
+        "the recording's name with .lrc, in the current folder)",
+    )
+    add(
+        "--isolate",
+        action="store_true",
+        help="take the voice out of the song first",
+    )
+    add(
+        "--language",
+        default="en",
+        metavar="CODE",
+        help="of the lyrics; other than en needs its letters-to-sound, as pip "
+        'install "g2p2[es]" (default: en)',
+    )
+    add(
+        "--repeats",
+        action="store_true",
+        help="let any line be sung again before the next one",
+    )
+    add(
+        "--lines-only",
+        action="store_true",
+        help="leave out the times of words in .lrc",
+    )
+    add(
+        "--slack",
+        type=float,
+        default=0.65,
+        metavar="S",
+        help="how far, in seconds, a line may lie outside the time that .lrc "
+        "or .srt gives for it (default: 0.65)",
+    )
+    add("--force", action="store_true", help="replace an existing file")
+    add("--quiet", action="store_true", help="print nothing but errors")
+    group = parser.add_argument_group("model")
+    add = group.add_argument
+    add(
+        "--model",
+        metavar="DIR",
+        help="what hears phones: pocketsphinx, a folder of a wav2vec 2.0 or "
+        "HuBERT model of phones, or a model folder (default: pocketsphinx)",
+    )
+    add(
+        "--separator",
+        metavar="DIR",
+        help="what --isolate takes the voice out with (default: the shipped "
+        "separator)",
+    )
+    add(
+        "--device",
+        default="cpu",
+        help="where to compute: cpu, cuda, cuda:1, mps (default: cpu)",
+    )
+
+
+class _AlignJob(NamedTuple):
+    """A recording and the file to write for it."""
+
+    audio: Path
+    outputs: list[Path]
+
+
+def _align(options):
+    from speechbrain_ext.lyrics.timed import FORMATS, timed_format
+
+    if options.output == "":
+        raise OutputError("the name after -o is empty: name a file")
+    if options.separator is not None and not options.isolate:
+        raise ConfigError("--separator is of no use without --isolate")
+    if not 0 <= options.slack < math.inf:
+        raise ConfigError(f"--slack is {options.slack:g} s: take 0 or above")
+    audio = Path(options.audio)
+    target = Path(options.output or f"{audio.stem}.lrc")
+    try:
+        name = timed_format(target)
+    except KeyError as error:
+        raise OutputError(f"{target}: {error.args[0]}") from None
+    if options.lines_only and name != "lrc":
+        raise ConfigError(
+            f"--lines-only is for {FORMATS['lrc'].suffix} files, not {target}"
+        )
+    from speechbrain_ext.files import check_input
+    from speechbrain_ext.lyrics.align import read_lyrics
+
+    check_input(audio, AudioError, "audio file")
+    lines = read_lyrics(options.lyrics)
+    if os.path.exists(target) and os.path.samefile(target, options.lyrics):
+        raise OutputError(
+            f"{target}: holds the lyrics to be aligned: name another file "
+            "with -o"
+        )
+    job = _AlignJob(audio, [target])
+    _check_outputs([job], options.force)
+    from speechbrain_ext.inference.aligner import LyricsAligner
+
+    aligner = LyricsAligner.from_hparams(
+        options.model,
+        options.device,
+        options.language,
+        isolate=options.isolate and (options.separator or True),
+    )
+    with _folders([job]):
+        _work([job], _align_one, (aligner, lines), options)
+
+
+def _align_one(job, model, options, bar):
+    """Align a recording, write its file, and tell about it."""
+    from speechbrain_ext.lyrics.timed import timed_format, write_timed
+
+    aligner, lines = model
+    bar.start(job.audio)
+    timed = aligner.align_file(
+        job.audio, lines, options.slack, options.repeats, bar.progress
+    )
+    (target,) = job.outputs
+    more = {}
+    if timed_format(target) == "lrc":
+        more["enhanced"] = not options.lines_only
+    write_timed(timed, target, options.force, **more)
+    sure = sum(word.confidence for word in timed) / len(timed)
+    return (
+        f"{job.audio.name}: {len(timed)} words, {timed[0].onset:.2f} to "
+        f"{timed[-1].offset:.2f} s, mean confidence {sure:.2f} -> {target}"
     )
 
 
@@ -1516,6 +1872,48 @@ def _evaluate_separation(options):
     _show_scores(options, found, as_json, columns, "dB", scale=1)
 
 
+# --- evaluate alignment ----------------------------------------------------
+
+
+def _add_evaluate_alignment(parser):
+    add = parser.add_argument
+    add("reference", metavar="REF", help="lyrics with true times, or a folder")
+    add("estimate", metavar="EST", help="aligned lyrics, or a folder")
+    add(
+        "--window",
+        type=float,
+        default=0.3,
+        metavar="S",
+        help="how far an onset may be out for PCO, in seconds (default: 0.3)",
+    )
+    _add_score_outputs(parser)
+
+
+def _evaluate_alignment(options):
+    from speechbrain_ext.metrics.alignment import (
+        METRICS,
+        evaluate_alignment_paths,
+    )
+
+    _check_csv(options)
+    found = evaluate_alignment_paths(
+        options.reference, options.estimate, options.window
+    )
+    _show_scores(
+        options,
+        found,
+        lambda stats: {
+            key: stats.summarize()[key] for key in ("songs", *METRICS)
+        },
+        {
+            **{m: lambda song, m=m: song.scores[m] for m in METRICS},
+            "words": lambda song: song.words,
+        },
+        "s, share",
+        scale=1,
+    )
+
+
 @contextlib.contextmanager
 def _song_bar():
     """Show on a terminal how many songs are done."""
@@ -1647,7 +2045,8 @@ def _add_prepare(parser):
         help="another option of the corpus, as annotator=A2 (vocadito), "
         "medium=mixture (mir_st500), cut_overlaps=false or "
         "layout=tonas (minisinging), protocol=random_song or whole=true "
-        "(mir1k), stems=false or audio_folder=DIR (musdb18), n_train=8000 "
+        "(mir1k), stems=false or audio_folder=DIR (musdb18), config=DIR "
+        "(medleyvox), datasets=[csd, nus48e] (singing_corpora), n_train=8000 "
         "(musan), kinds=[white, babble] or level=mean_abs (noise); may be "
         "repeated",
     )

@@ -25,6 +25,10 @@ class NoteError(SingBrainError):
     """A note or an annotation breaks the contract of `NoteSequence`."""
 
 
+class LyricsError(SingBrainError):
+    """Lyrics or their times are unreadable, or do not fit a recording."""
+
+
 class ManifestError(SingBrainError):
     """A manifest or a corpus folder is incomplete or inconsistent."""
 

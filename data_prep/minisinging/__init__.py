@@ -11,6 +11,8 @@
 | `instruments` | what makes its sounds: `wavetable`, or `sound_font` |
 | `room` | reverberation, microphone, noise |
 | `clip` | all of them together: `render_clip`, `render_song` |
+| `choir` | several singers at once, and people who talk |
+| `voice_sets` | single voices in the layouts of many corpora |
 | `mouth` | how lips, jaw and tongue move while singing |
 | `face` | what it looks like: `render_mouth` |
 | `camera` | how it is filmed |
@@ -20,15 +22,18 @@
 `native` turns the latter into manifests.
 """
 
+from data_prep.minisinging.choir import Choir, render_choir
 from data_prep.minisinging.clip import Clip, render_clip, render_song
 from data_prep.minisinging.corpus import (
     LAYOUTS,
     as_ismir2014,
+    as_medleyvox,
     as_minisinging,
     as_mir1k,
     as_mir_st500,
     as_musdb18,
     as_n20emv2,
+    as_singing_corpora,
     as_tonas,
 )
 from data_prep.minisinging.face import render_mouth
@@ -36,14 +41,18 @@ from data_prep.minisinging.training import training_clip
 
 __all__ = [
     "LAYOUTS",
+    "Choir",
     "Clip",
     "as_ismir2014",
+    "as_medleyvox",
     "as_minisinging",
     "as_mir1k",
     "as_mir_st500",
     "as_musdb18",
     "as_n20emv2",
+    "as_singing_corpora",
     "as_tonas",
+    "render_choir",
     "render_clip",
     "render_mouth",
     "render_song",

@@ -36,11 +36,19 @@ def _parser():
                     metavar="FILE",
                     help="default: none",
                 )
+            elif isinstance(default, tuple) and isinstance(default[0], str):
+                sub.add_argument(
+                    flag,
+                    nargs="+",
+                    default=default,
+                    metavar="WORD",
+                    help=f"default: {' '.join(default)}",
+                )
             elif isinstance(default, tuple):
                 sub.add_argument(
                     flag,
                     nargs="+",
-                    type=float,
+                    type=type(default[0]),
                     default=default,
                     metavar="NUMBER",
                     help="one number, or two for a range; default: "
@@ -75,8 +83,9 @@ def main(arguments=None) -> int:
     writer = LAYOUTS[options.pop("layout")]
     parameters = inspect.signature(writer).parameters
     for key, value in options.items():
-        # A range has a range as default, a list of files has none.
-        if isinstance(value, list) and parameters[key].default:
+        # A range has a range as default, a list of words or files has not.
+        default = parameters[key].default
+        if isinstance(value, list) and not isinstance((*default, "")[0], str):
             if len(value) > 2:
                 parser.error(f"--{key.replace('_', '-')}: give 1 or 2 numbers")
             options[key] = tuple(value) if len(value) == 2 else value[0]

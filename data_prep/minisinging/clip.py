@@ -122,6 +122,7 @@ def render_clip(
     manner="song",
     sample_rate=16000,
     fonts=(),
+    score=None,
 ) -> Clip:
     """Render one clip.
 
@@ -151,6 +152,8 @@ def render_clip(
         Samples per second, at least 8000; default: 16000.
     fonts : sequence of str or Path, optional
         Sound fonts of the band, see `play_band`; default: none.
+    score : Score, optional
+        What is sung; drawn from the seed by default.
 
     Returns
     -------
@@ -185,9 +188,10 @@ def render_clip(
     if singer is None:
         name = "-".join(str(s) for s in seed)
         singer = draw_singer(rngs[_SINGER], name, style, voice_type)
-    score = draw_score(
-        rngs[_SCORE], duration_s, singer.low, singer.high, manner
-    )
+    if score is None:
+        score = draw_score(
+            rngs[_SCORE], duration_s, singer.low, singer.high, manner
+        )
     sung = sing(score, singer, rngs[_VOICE], n, sample_rate)
 
     voice = sung.wav

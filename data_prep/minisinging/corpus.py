@@ -14,11 +14,20 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.medleyvox import TASKS, Segment, write_segment
+from data_prep.minisinging.choir import render_choir
 from data_prep.minisinging.clip import F0_HOP_S, render_clip, render_song
 from data_prep.minisinging.face import draw_face, render_mouth
 from data_prep.minisinging.room import place
 from data_prep.minisinging.singer import draw_singer
 from data_prep.minisinging.training import separate_badly
+from data_prep.minisinging.voice_sets import (
+    PATHS,
+    recordings,
+    write_recording,
+    write_singers,
+)
+from data_prep.voice_corpus import unknown_sets
 from speechbrain_ext.audio import write_audio, write_tracks
 from speechbrain_ext.errors import ConfigError, OutputError
 from speechbrain_ext.f0 import (
@@ -39,6 +48,7 @@ VERSION = 4
 _SPLITS = {"train": 0, "valid": 1, "test": 2}
 _SINGER, _LENGTH, _SEPARATION = 15485863, 32452843, 49979687
 _MANNER, _PLACE, _FACE = 67867967, 86028121, 104395301
+_VOICES = 198491317
 
 # Options that a layout did not have at first, with the value that stands for
 # what was written then.
@@ -661,6 +671,198 @@ def as_musdb18(
     )
 
 
+def as_medleyvox(
+    folder,
+    n_unison=4,
+    n_duet=4,
+    n_main_vs_rest=3,
+    song_s=(3.0, 8.0),
+    segments_per_song=2,
+    voices=(3, 5),
+    seed=0,
+    sample_rate=24000,
+    n_jobs=1,
+    progress=True,
+) -> Path:
+    """Write people who sing together in the layout of MedleyVox.
+
+    ::
+
+        <task>/<Song>/seg_<k>/gt/<stem> - seg_<k>.wav     24 bits
+        <task>/<Song>/seg_<k>/mix/<Song> - seg_<k>.wav    their exact sum
+        config/<Song>.json     which voice is the main one, who sings
+
+    Half of the unisons and main voices with others are double-tracked: fewer
+    people than voices. A unison has 2 voices in most cases, else as many as a
+    choir; a duet has 2.
+
+    Arguments
+    ---------
+    folder : str or Path
+        As in `as_mir_st500`.
+    n_unison, n_duet, n_main_vs_rest : int, optional
+        Number of excerpts; default: 4, 4 and 3.
+    song_s : float or (float, float), optional
+        Length of the excerpts in seconds, more than 1; default: 3 to 8.
+    segments_per_song : int, optional
+        Excerpts of one song are of one task and have their own singers.
+        Default: 2.
+    voices : int or (int, int), optional
+        How many voices a choir has, 3 to 8; default: 3 to 5.
+    seed, n_jobs, progress
+        As in `as_mir_st500`.
+    sample_rate : int, optional
+        Default: 24000; the real corpus has 44100.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ConfigError
+        If a number is out of range.
+    OutputError
+        If the folder holds something else or cannot be written.
+    """
+    few, many = voices if np.ndim(voices) else (voices, voices)
+    if not 3 <= few <= many <= 8:
+        raise ConfigError(
+            f"voices is {voices}: take 3 to 8, the smaller number first"
+        )
+    if segments_per_song < 1:
+        raise ConfigError(
+            f"segments_per_song is {segments_per_song}: take at least 1"
+        )
+    counts = dict(zip(TASKS, (n_unison, n_duet, n_main_vs_rest), strict=True))
+    options = _options(
+        "medleyvox",
+        1,
+        **{f"n_{task}": n for task, n in counts.items()},
+        song_s=song_s,
+        segments_per_song=segments_per_song,
+        voices=(int(few), int(many)),
+        seed=seed,
+        sample_rate=sample_rate,
+    )
+    numbers, places = count(), count(1)
+    songs = []
+    for task, n in counts.items():
+        for k in range(n):
+            if k % segments_per_song == 0:
+                place = next(places)
+            songs.append(
+                {
+                    "split": "test",
+                    "song": f"MiniChoir{place}_Song{place}",
+                    "segment": f"seg_{k % segments_per_song + 1}",
+                    "number": next(numbers),
+                    "task": task,
+                }
+            )
+
+    def finish(target, results):
+        (target / "config").mkdir()
+        parts = {}
+        for song, facts in zip(songs, results, strict=True):
+            parts.setdefault(song["song"], {})[song["segment"]] = facts
+        for name, facts in parts.items():
+            path = target / "config" / f"{name}.json"
+            _write_text(path, json.dumps(facts, indent=1))
+
+    return _write(
+        folder, options, _medleyvox_song, songs, finish, n_jobs, progress
+    )
+
+
+def as_singing_corpora(
+    folder,
+    datasets=(
+        "nus48e",
+        "k_multisinger",
+        "musdb18_voices",
+        "librispeech",
+    ),
+    n_singers=4,
+    songs_per_singer=2,
+    song_s=(8.0, 12.0),
+    seed=0,
+    sample_rate=24000,
+    n_jobs=1,
+    progress=True,
+) -> Path:
+    """Write single voices in the layouts of corpora of single singers.
+
+    ::
+
+        <data set>/...    as each of `singing_corpora.VOICE_SETS` has it
+
+    In k_multisinger all sing the same songs, in time with each other. There
+    are long rests in kiritan and medleydb, and speech in librispeech (16 kHz).
+    The last singer of musdb18_voices and librispeech, of four or more the last
+    two or a quarter, is in another part of the corpus. The artists of
+    musdb18_voices and medleydb have the same names.
+
+    Arguments
+    ---------
+    folder : str or Path
+        As in `as_mir_st500`.
+    datasets : sequence of str, optional
+        Which data sets, of `voice_sets.PATHS`. Default: nus48e, k_multisinger,
+        musdb18_voices and librispeech.
+    n_singers : int, optional
+        In every data set; csd, jsut_song and kiritan have one. Default: 4:
+        two speakers to train with, two for validation.
+    songs_per_singer : int, optional
+        Default: 2.
+    song_s : float or (float, float), optional
+        Length of the recordings in seconds, more than 3, at most 60; default:
+        8 to 12.
+    seed, n_jobs, progress
+        As in `as_mir_st500`.
+    sample_rate : int, optional
+        Default: 24000.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ConfigError
+        If a number is out of range or a data set unknown.
+    OutputError
+        If the folder holds something else or cannot be written.
+    """
+    datasets = [datasets] if isinstance(datasets, str) else list(datasets)
+    unknown_sets(datasets, PATHS)
+    options = _options(
+        "singing_corpora",
+        3,
+        datasets=[name for name in PATHS if name in datasets],
+        n_singers=n_singers,
+        songs_per_singer=songs_per_singer,
+        song_s=song_s,
+        seed=seed,
+        sample_rate=sample_rate,
+    )
+    if np.max(song_s) > 60:
+        raise ConfigError(f"song_s is {song_s}: take at most 60 s")
+    songs = recordings(options["datasets"], n_singers, songs_per_singer)
+
+    def finish(target, results):
+        write_singers(target, songs)
+        # Prepared alone, a data set is still known to be synthetic.
+        for name in options["datasets"]:
+            _write_text(target / name / MARKER, json.dumps({"part": name}))
+
+    return _write(
+        folder, options, write_recording, songs, finish, n_jobs, progress
+    )
+
+
 LAYOUTS = {
     "minisinging": as_minisinging,
     "mir_st500": as_mir_st500,
@@ -669,6 +871,8 @@ LAYOUTS = {
     "ismir2014": as_ismir2014,
     "mir1k": as_mir1k,
     "musdb18": as_musdb18,
+    "medleyvox": as_medleyvox,
+    "singing_corpora": as_singing_corpora,
 }
 
 
@@ -879,6 +1083,49 @@ def _musdb18_song(target, song, options):
     for name, track in tracks.items():
         write_audio(folder / song["song"] / f"{name}.wav", track, rate)
     return clip.notes
+
+
+def _medleyvox_song(target, song, options):
+    seed, task = _song_seed(song, options), song["task"]
+    rng = np.random.default_rng([*seed, _VOICES])
+    few, many = options["voices"]
+    length = options["song_s"]
+    if np.ndim(length):
+        length = round(float(rng.uniform(*length)), 2)
+    choir = int(rng.integers(few, many + 1))
+    pair = task == "duet" or (task == "unison" and rng.uniform() < 0.6)
+    n_voices = 2 if pair else choir
+    n_singers = n_voices
+    if task != "duet" and rng.uniform() < 0.5:
+        n_singers = int(rng.integers(1, n_voices))
+    sung = render_choir(
+        seed, length, task, n_voices, n_singers, options["sample_rate"]
+    )
+    names = [f"{song['song']}_RAW_{k + 1:02d}_01" for k in range(n_voices)]
+    segment = Segment(
+        song["song"],
+        song["segment"],
+        task,
+        n_singers,
+        0.0,
+        length,
+        tuple(names),
+        (0.0,) * n_voices,
+        target,
+    )
+    place = target / task / song["song"] / song["segment"]
+    write_segment(place, segment, sung.voices, sung.sample_rate, "pcm_24")
+    return {
+        "song_name": song["song"],
+        "type": task,
+        "num_of_singers": n_singers,
+        "num_of_voices": n_voices,
+        "start_sec": 0.0,
+        "end_sec": length,
+        "main_vocal": names[0],
+        "other_vocals": names[1:],
+        "gain_adjustment": dict.fromkeys(names, 0.0),
+    }
 
 
 def _song_seed(song, options):

@@ -12,12 +12,14 @@ import torch
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.epoch_loop import EpochCounterWithStopper
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from speechbrain_ext.audio import write_audio
 from speechbrain_ext.brains.training import (
     RecipeBrain,
+    agreed,
     config_errors,
     unwrap,
 )
@@ -82,7 +84,9 @@ class SeparationBrain(RecipeBrain):
 
     Modules: `objective`, a `SeparationObjective`. Hyper-parameters: those of
     `RecipeBrain`, and `separator`, `optimizer`, `average_decay`,
-    `keep_checkpoints`, `train_logger`, `output_folder`, `scoring`.
+    `keep_checkpoints`, `train_logger`, `output_folder`, `experiment`,
+    `scoring`, `train_loader`, `test_loader`. With an `EpochCounterWithStopper`
+    for `epoch_counter`, training ends when validation no longer gets better.
 
     Besides the weights in training, their running average over the last steps
     is kept (Polyak and Juditsky, 1992): that is validated, tested and exported.
@@ -94,6 +98,8 @@ class SeparationBrain(RecipeBrain):
     *args, **kwargs
         See `speechbrain.Brain`.
     """
+
+    purpose = "Voice and accompaniment from a recording of both."
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -126,18 +132,47 @@ class SeparationBrain(RecipeBrain):
         (dict of str to torch.Tensor, torch.Tensor or None)
             Scalars; (batch, sources, channels, samples).
         """
-        sources = batch.sources.data.to(self.device)
+        sources = self.sources_of(batch).to(self.device)
         mixture = sources.sum(1)
         epoch = self.hparams.epoch_counter.current
         if stage == sb.Stage.TRAIN:
             return self.modules.objective(mixture, sources, epoch), None
         separator = self.separator.eval()
-        terms = {}
         if stage == sb.Stage.VALID:
-            loss = unwrap(self.modules.objective).loss
-            terms = loss(separator, mixture, sources, epoch)
-            return terms, separator(mixture)
-        return terms, self.separate(mixture)
+            return self.validate(separator, mixture, sources, epoch)
+        return {}, self.separate(mixture)
+
+    def sources_of(self, batch):
+        """Sources of the items of a batch.
+
+        Arguments
+        ---------
+        batch : PaddedBatch
+
+        Returns
+        -------
+        torch.Tensor (batch, sources, channels, samples)
+        """
+        return batch.sources.data
+
+    def validate(self, separator, mixture, sources, epoch):
+        """Loss terms and estimates of a batch in validation.
+
+        Arguments
+        ---------
+        separator : torch.nn.Module
+        mixture : torch.Tensor (batch, channels, samples)
+        sources : torch.Tensor (batch, sources, channels, samples)
+        epoch : int
+
+        Returns
+        -------
+        (dict of str to torch.Tensor, torch.Tensor)
+            Scalars; (batch, sources, channels, samples).
+        """
+        loss = unwrap(self.modules.objective).loss
+        terms = loss(separator, mixture, sources, epoch)
+        return terms, separator(mixture)
 
     def separate(self, mixture):
         """Separate tested songs, long ones in bounded memory.
@@ -201,21 +236,44 @@ class SeparationBrain(RecipeBrain):
         return sum(terms.values(), torch.zeros((), device=self.device))
 
     def _score(self, batch, estimates, stage):
-        for k, sources in enumerate(batch.sources.data.cpu().numpy()):
-            if stage == sb.Stage.VALID:
-                mixture = np.broadcast_to(sources.sum(0), sources.shape)
-                gain = si_sdr(sources, estimates[k]) - si_sdr(sources, mixture)
-                self.gains.append(gain)
-                continue
-            song_id = batch.song_id[k]
-            self.stats.append(
-                song_id,
-                sources,
-                estimates[k],
-                self.test_rate,
-                batch.singer[k] or None,
-            )
-            self.on_estimate(song_id, estimates[k])
+        score = self.validate_item if stage == sb.Stage.VALID else self.score
+        for k, sources in enumerate(self.sources_of(batch).cpu().numpy()):
+            score(batch, k, sources, estimates[k])
+
+    def validate_item(self, batch, number, sources, estimates):
+        """Note what an item gains in validation.
+
+        Arguments
+        ---------
+        batch : PaddedBatch
+        number : int
+            Of the item in the batch.
+        sources, estimates : np.ndarray (sources, channels, samples)
+        """
+        mixture = np.broadcast_to(sources.sum(0), sources.shape)
+        gains = si_sdr(sources, estimates) - si_sdr(sources, mixture)
+        for name, gain in zip(self.separator.sources, gains, strict=True):
+            self.gains.setdefault(name, []).append(gain)
+
+    def score(self, batch, number, sources, estimates):
+        """Score an item of a test.
+
+        Arguments
+        ---------
+        batch : PaddedBatch
+        number : int
+            Of the item in the batch.
+        sources, estimates : np.ndarray (sources, channels, samples)
+        """
+        song_id = batch.song_id[number]
+        self.stats.append(
+            song_id,
+            sources,
+            estimates,
+            self.test_rate,
+            batch.singer[number] or None,
+        )
+        self.on_estimate(song_id, estimates)
 
     def on_estimate(self, song_id, estimates):
         """Called with the estimates of every tested song; keeps them on disk.
@@ -275,10 +333,17 @@ class SeparationBrain(RecipeBrain):
         stage : speechbrain.Stage
         epoch : int, optional
         """
-        self.loss_sums, self.loss_count, self.gains = {}, 0, []
-        self.stats = SeparationStats(
-            self.hparams.scoring, self.separator.sources
-        )
+        self.loss_sums, self.loss_count, self.gains = {}, 0, {}
+        self.stats = self.new_stats()
+
+    def new_stats(self):
+        """Statistics of a test, still empty.
+
+        Returns
+        -------
+        SeparationStats
+        """
+        return SeparationStats(self.hparams.scoring, self.separator.sources)
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """Log and keep checkpoints.
@@ -298,19 +363,51 @@ class SeparationBrain(RecipeBrain):
             return
         if stage == sb.Stage.TEST:
             return
-        gains = np.ma.masked_invalid(self.gains).mean(0).filled(0.0)
-        for name, gain in zip(self.separator.sources, gains, strict=True):
-            logs[f"{name}_SI-SDRi"] = float(gain)
+        gains = {
+            name: float(np.ma.masked_invalid(values).mean() or 0.0)
+            for name, values in self.gains.items()
+        }
+        for name, gain in gains.items():
+            logs[f"{name}_SI-SDRi"] = gain
+        score = agreed(float(np.mean([*gains.values()] or [0.0])))
         rate = self.optimizers_dict["separator"].param_groups[0]["lr"]
         self.hparams.train_logger.log_stats(
             {"epoch": epoch, "lr": rate}, self.train_logs, valid_stats=logs
         )
+        self.on_score(score)
         if self.checkpointer is not None:
             self.checkpointer.save_and_keep_only(
-                meta={"SI-SDRi": float(gains.mean()), "epoch": epoch},
+                meta={"SI-SDRi": score, "epoch": epoch},
                 max_keys=["SI-SDRi"],
                 num_to_keep=self.hparams.keep_checkpoints,
             )
+
+    def on_score(self, score):
+        """Called with the mean gain of every validation; may stop early.
+
+        Arguments
+        ---------
+        score : float
+            SI-SDRi, dB, the same in all processes.
+        """
+        counter = self.hparams.epoch_counter
+        if isinstance(counter, EpochCounterWithStopper):
+            counter.update_metric(score)
+
+    def learn(self, train, valid):
+        """Train, with the data loaders that the hyper-parameters tell.
+
+        Arguments
+        ---------
+        train, valid : Dataset
+        """
+        self.fit(
+            self.hparams.epoch_counter,
+            train,
+            valid,
+            train_loader_kwargs=dict(self.hparams.train_loader),
+            valid_loader_kwargs=dict(self.hparams.test_loader),
+        )
 
     # ---- results --------------------------------------------------------
 
@@ -397,6 +494,80 @@ class SeparationBrain(RecipeBrain):
             overwrite=True,
         )
 
+    def results_folder(self):
+        """Where results go: those of two batches not over real ones.
+
+        Returns
+        -------
+        Path
+        """
+        output = Path(self.hparams.output_folder)
+        return output / "debug" if self.debug else output
+
+    def finish(self, results, rows):
+        """Export the model, write the summary, draw the curves.
+
+        Arguments
+        ---------
+        results : dict of str to SongStats
+            By test set.
+        rows : list of dict
+            Manifest rows of the training data.
+        """
+        output, name = self.results_folder(), self.hparams.experiment
+        table = "\n\n".join(
+            f"{test}\n{stats.table()}" for test, stats in results.items()
+        )
+        card = model_card(name, rows, table, self.purpose)
+        self.export(output / "model", name, card)
+        if not if_main_process():
+            return
+        from speechbrain_ext.report.plots import read_train_log, training_curves
+
+        log = self.hparams.train_logger.save_file
+        if Path(log).exists():
+            training_curves(read_train_log(log), output / "training.png", True)
+        with atomic_path(output / "results" / "summary.txt", True) as path:
+            path.write_text(table + "\n", encoding="utf-8")
+        print(f"\n{table}\n\nresults: {output / 'results'}")
+        print(f"model: {output / 'model'}")
+
+
+def load_start(source, separator):
+    """Load the weights that a training starts from.
+
+    Those of a whole separator, or those of a separator with one stage into the
+    first stage of one with two.
+
+    Arguments
+    ---------
+    source : str or Path
+        See `inference.model_folder.find_model`.
+    separator : separation.separator.MaskSeparator
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or its weights do not fit.
+    """
+    from safetensors import safe_open
+
+    from speechbrain_ext.inference.model_folder import (
+        WEIGHTS,
+        find_model,
+        load_weights,
+    )
+
+    folder = find_model(source)
+    target = separator
+    network = getattr(separator, "network", None)
+    if hasattr(network, "stages") and (folder / WEIGHTS).is_file():
+        with safe_open(folder / WEIGHTS, "pt") as file:
+            staged = any(".network.refiner." in key for key in file.keys())  # noqa: SIM118
+        if not staged:
+            target = nn.ModuleDict({"network": network.first})
+    load_weights(folder, {"separator": target})
+
 
 def run_separation(hparams, run_opts, train, valid, tests, test_rate=None):
     """Train, test and export a separator: what its recipes share.
@@ -422,7 +593,6 @@ def run_separation(hparams, run_opts, train, valid, tests, test_rate=None):
         `results/summary.txt`, `training.png` and the model folder `model/`;
         with `--debug`, its folder `debug` does.
     """
-    output = Path(hparams["output_folder"])
     separator = hparams["separator"]
     if tuple(separator.sources) != SOURCES:
         raise ConfigError(
@@ -430,14 +600,7 @@ def run_separation(hparams, run_opts, train, valid, tests, test_rate=None):
             "gives it vocals, accompaniment"
         )
     if hparams["start_from"]:
-        from speechbrain_ext.inference.model_folder import (
-            find_model,
-            load_weights,
-        )
-
-        load_weights(
-            find_model(hparams["start_from"]), {"separator": separator}
-        )
+        load_start(hparams["start_from"], separator)
     shared = {
         "sample_rate": separator.sample_rate,
         "channels": hparams["channels"],
@@ -462,16 +625,8 @@ def run_separation(hparams, run_opts, train, valid, tests, test_rate=None):
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
     )
-    if brain.debug:
-        # Two batches of training must not replace real results.
-        output = output / "debug"
-    brain.fit(
-        hparams["epoch_counter"],
-        train_set,
-        valid_set,
-        train_loader_kwargs=dict(hparams["train_loader"]),
-        valid_loader_kwargs=dict(hparams["test_loader"]),
-    )
+    brain.learn(train_set, valid_set)
+    output = brain.results_folder()
     results = {
         name: brain.test(
             name,
@@ -487,28 +642,11 @@ def run_separation(hparams, run_opts, train, valid, tests, test_rate=None):
         )
         for name, rows in tests.items()
     }
-    table = "\n\n".join(
-        f"{name}\n{stats.table()}" for name, stats in results.items()
-    )
-    brain.export(
-        output / "model",
-        hparams["experiment"],
-        model_card(hparams["experiment"], train, table),
-    )
-    if if_main_process():
-        from speechbrain_ext.report.plots import read_train_log, training_curves
-
-        log = hparams["train_logger"].save_file
-        if Path(log).exists():
-            training_curves(read_train_log(log), output / "training.png", True)
-        with atomic_path(output / "results" / "summary.txt", True) as path:
-            path.write_text(table + "\n", encoding="utf-8")
-        print(f"\n{table}\n\nresults: {output / 'results'}")
-        print(f"model: {output / 'model'}")
+    brain.finish(results, train)
     return results
 
 
-def model_card(name, rows, table) -> str:
+def model_card(name, rows, table, purpose) -> str:
     """Model card of a freshly trained model.
 
     Arguments
@@ -518,6 +656,8 @@ def model_card(name, rows, table) -> str:
         Manifest rows of the training data.
     table : str
         Scores.
+    purpose : str
+        What the model does, one sentence.
 
     Returns
     -------
@@ -530,7 +670,7 @@ def model_card(name, rows, table) -> str:
     command = shlex.join(["python", *map(str, sys.argv)])
     return f"""# {name}
 
-Voice and accompaniment from a recording of both.
+{purpose}
 
 - Use: `singbrain separate FILE --model FOLDER_OF_THIS_CARD -o FOLDER`
 - Training data: {songs} songs, {hours:.1f} h, licence {licences}

@@ -133,6 +133,32 @@ def unwrap(module):
     return getattr(module, "module", module)
 
 
+def agreed(value):
+    """What the main process has of a value, in all processes.
+
+    So that they end a training together: figures of processes that computed
+    the same may differ in the last digit.
+
+    Arguments
+    ---------
+    value : object
+
+    Returns
+    -------
+    object
+
+    Example
+    -------
+    >>> agreed(3.5)
+    3.5
+    """
+    if not torch.distributed.is_initialized():
+        return value
+    values = [value]
+    torch.distributed.broadcast_object_list(values, src=0)
+    return values[0]
+
+
 class RecipeBrain(sb.Brain):
     """Base of the Brains of recipes.
 

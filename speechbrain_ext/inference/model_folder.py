@@ -54,12 +54,19 @@ ALLOWED_CLASSES = frozenset(
         "speechbrain_ext.heads.MelodyHead",
         "speechbrain_ext.heads.NoteHead",
         "speechbrain_ext.frames.NoteDecoder",
+        "speechbrain_ext.lyrics.acoustic.PhoneHead",
         "speechbrain_ext.separation.convolutional.PatchNetwork",
         "speechbrain_ext.separation.convolutional.SlidingPatches",
         "speechbrain_ext.separation.recurrent.RecurrentNetwork",
         "speechbrain_ext.separation.roformer.BandSplitRoFormer",
         "speechbrain_ext.separation.separator.AngleSeparator",
         "speechbrain_ext.separation.separator.MaskSeparator",
+        "speechbrain_ext.separation.superres.ISRNet",
+        "speechbrain_ext.separation.superres.SFSRNet",
+        "speechbrain_ext.separation.superres.SuperResolution",
+        "speechbrain_ext.separation.tasnet.ConvTasNet",
+        "speechbrain_ext.separation.tasnet.SepFormer",
+        "speechbrain_ext.separation.tasnet.TDCNPlusPlus",
         "speechbrain_ext.separation.unet.UNet",
     }
 )
@@ -90,9 +97,9 @@ def find_model(source=None, kind="transcriber") -> Path:
     source : str or Path, optional
         A model folder, or the name of one that ships with the package.
         Default: the shipped one of the kind.
-    kind : {"transcriber", "separator"}
-        What the model is for; its shipped one has that name. Default:
-        transcriber.
+    kind : str
+        What the model is for: transcriber, separator, singer_splitter ...;
+        its shipped one has that name. Default: transcriber.
 
     Returns
     -------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -407,40 +407,92 @@ class VoiceSeparator:
         heard = ["mixture"] if listen is not None else []
         stems = self.checked_stems([*outputs.values(), *heard])
         blocks = audio.stream_audio(path, BLOCK_S, sample_rate=None, mono=False)
-        names = [Path(name) for name in outputs]
         done = 0
-        with ExitStack() as stack:
-            temporaries = stack.enter_context(atomic_paths(names, overwrite))
-            writers = [
+        targets = [
+            (name, 1 if stem == "mixture" else info.channels)
+            for name, stem in outputs.items()
+        ]
+        with writing_files(targets, info, overwrite) as files:
+            for parts in self.stream(
+                blocks, info.sample_rate, stems, progress, path
+            ):
+                for writer, stem in zip(
+                    files.writers, outputs.values(), strict=True
+                ):
+                    writer.write(parts[stem])
+                if listen is not None:
+                    listen(info.sample_rate, parts)
+                done += len(parts[stems[0]])
+        seconds = done / info.sample_rate
+        return Separated(
+            seconds, info.sample_rate, info.channels, files.warnings
+        )
+
+
+class Files:
+    """Files that are written together.
+
+    Arguments
+    ---------
+    writers : list of audio.AudioWriter
+    warnings : list of str
+        What is to be said of them, once they are written.
+    """
+
+    def __init__(self, writers):
+        self.writers, self.warnings = writers, []
+
+
+@contextmanager
+def writing_files(targets, info, overwrite=False) -> Iterator[Files]:
+    """Write what is made of a recording: all files, or none.
+
+    Arguments
+    ---------
+    targets : list of (path, int)
+        Files, ending in .wav, .flac or .mp3, and their channels.
+    info : audio.AudioInfo
+        Of the recording, whose rate and sample format are kept.
+    overwrite : bool
+        Whether existing files may be replaced. Default: False.
+
+    Yields
+    ------
+    Files
+
+    Raises
+    ------
+    AudioError
+        If a format cannot hold the rate or the channels.
+    OutputError
+        If a file exists or cannot be written.
+    """
+    names = [Path(name) for name, _ in targets]
+    with ExitStack() as stack:
+        temporaries = stack.enter_context(atomic_paths(names, overwrite))
+        files = Files(
+            [
                 stack.enter_context(
                     audio.AudioWriter(
                         temporary,
                         info.sample_rate,
-                        1 if stem == "mixture" else info.channels,
+                        channels,
                         audio.kept_subtype(name.suffix.lower(), info.subtype),
                         info.duration,
                         name,
                     )
                 )
-                for temporary, name, stem in zip(
-                    temporaries, names, outputs.values(), strict=True
+                for temporary, name, (_, channels) in zip(
+                    temporaries, names, targets, strict=True
                 )
             ]
-            for parts in self.stream(
-                blocks, info.sample_rate, stems, progress, path
-            ):
-                for writer, stem in zip(writers, outputs.values(), strict=True):
-                    writer.write(parts[stem])
-                if listen is not None:
-                    listen(info.sample_rate, parts)
-                done += len(parts[stems[0]])
-        warnings = [
-            line
-            for writer in writers
-            if (line := _warning(writer, info.subtype)) is not None
-        ]
-        seconds = done / info.sample_rate
-        return Separated(seconds, info.sample_rate, info.channels, warnings)
+        )
+        yield files
+    files.warnings = [
+        line
+        for writer in files.writers
+        if (line := _warning(writer, info.subtype)) is not None
+    ]
 
 
 def _warning(writer, subtype):

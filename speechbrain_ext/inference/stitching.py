@@ -134,13 +134,8 @@ def stitch(
     assert 0 <= fade <= chunk and context >= 0 and batch > 0
     rise = (np.arange(1, fade + 1) / (fade + 1)).astype(np.float32)
     tail = None
-    for piece, out in _outputs(
-        _chunks(blocks, plan_chunks(math.inf, chunk, context, fade, grid), hop),
-        fn,
-        hop,
-        batch,
-    ):
-        out = out[piece.begin - piece.first : piece.end - piece.first]
+    plan = plan_chunks(math.inf, chunk, context, fade, grid)
+    for _, out in run_chunks(blocks, fn, plan, hop, batch):
         if tail is not None and fade:
             weight = rise.reshape(-1, *[1] * (out.ndim - 1))
             yield tail * (1 - weight) + out[:fade] * weight
@@ -151,6 +146,46 @@ def stitch(
         tail = out[max(0, len(out) - fade) :].copy()
     if tail is not None and len(tail):
         yield tail
+
+
+def run_chunks(
+    blocks: Iterable[np.ndarray],
+    fn: Callable[[np.ndarray], np.ndarray],
+    plan: Iterable[Chunk],
+    hop: int = 1,
+    batch: int = 1,
+) -> Iterator[tuple[Chunk, np.ndarray]]:
+    """Run a model over the chunks of a stream, without joining them.
+
+    Arguments
+    ---------
+    blocks, fn, hop, batch
+        See `stitch`.
+    plan : iterable of Chunk
+        In the order of their `first` and of their `end`; those behind the end
+        of the stream are left out, the last one is cut there.
+
+    Yields
+    ------
+    (Chunk, np.ndarray (frames, ...))
+        What the model said of the frames begin to end - 1.
+
+    Raises
+    ------
+    ModelError
+        As `stitch`.
+
+    Example
+    -------
+    >>> plan = plan_chunks(25, chunk=10, context=3, fade=2)
+    >>> for piece, out in run_chunks([np.arange(25)], np.negative, plan):
+    ...     print(piece.begin, piece.end, out[[0, -1]])
+    0 12 [  0 -11]
+    10 22 [-10 -21]
+    20 25 [-20 -24]
+    """
+    for piece, out in _outputs(_chunks(blocks, plan, hop), fn, hop, batch):
+        yield piece, out[piece.begin - piece.first : piece.end - piece.first]
 
 
 def _chunks(blocks, pieces, hop):

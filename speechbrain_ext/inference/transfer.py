@@ -464,13 +464,7 @@ def _by_masks(job, blocks):
 
     separator, model_rate = job.separator, job.separator.sample_rate
     heard = Framing(separator.codec, model_rate, model_rate)
-    framing = Framing(separator.codec, model_rate, job.rate)
-    carry, adder, tape = (
-        MaskCarrier(heard, framing),
-        _OverlapAdd(framing),
-        Tape(),
-    )
-    done = written = 0
+    tape = Tape()
 
     @torch.inference_mode()
     def fn(spectra):
@@ -483,6 +477,56 @@ def _by_masks(job, blocks):
         masks = torch.cat(parts).squeeze(2).unflatten(0, spec.shape[:2])
         return masks.permute(0, 3, 2, 1, 4).cpu().numpy()
 
+    chunk, context, fade = job.layout(
+        model_rate / separator.hop_length, separator.frame_grid
+    )
+    masks = stitch(
+        heard.stream(job.heard(tape, blocks)),
+        fn,
+        chunk,
+        context,
+        fade,
+        separator.frame_grid,
+        batch=max(1, job.batch_size // job.channels),
+    )
+    yield from put_masks(separator, masks, tape, job.rate)
+
+
+def put_masks(
+    separator, masks, tape: Tape, sample_rate: int, fill=None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Put masks on the spectrum of a recording at its own rate.
+
+    Arguments
+    ---------
+    separator : torch.nn.Module
+        With `codec` and `sample_rate`, see `MaskSeparator`.
+    masks : iterable of np.ndarray (frames, sources, channels, bins)
+        Of the model's frames from the first on, in pieces of any length; one
+        channel is for all channels of the recording.
+    tape : Tape
+        What has come of the recording.
+    sample_rate : int
+        Its rate in hertz.
+    fill : callable, optional
+        Called with the sample that is needed next, to let the tape grow to it
+        where the recording has it. Default: asking for masks lets it grow.
+
+    Yields
+    ------
+    (np.ndarray (samples, channels), np.ndarray (samples, sources, channels))
+        The recording and the estimates, all together as long as the recording.
+    """
+    import torch
+
+    heard = Framing(
+        separator.codec, separator.sample_rate, separator.sample_rate
+    )
+    framing = Framing(separator.codec, separator.sample_rate, sample_rate)
+    carry, adder = MaskCarrier(heard, framing), _OverlapAdd(framing)
+    fill = (lambda sample: None) if fill is None else fill
+    done = written = 0
+
     @torch.inference_mode()
     def apply(masks):
         """Put the masks of the next frames on the recording's spectrum."""
@@ -490,7 +534,10 @@ def _by_masks(job, blocks):
         last = done + len(masks)
         starts = framing.centres(done, last) - framing.n_fft // 2
         spec = framing.spectra(tape, done, last).unsqueeze(1)
-        adder.add(starts, carry(torch.from_numpy(masks), spec) * spec)
+        masks = torch.from_numpy(masks)
+        if masks.shape[2] != spec.shape[2]:
+            masks = masks.expand(-1, -1, spec.shape[2], -1).contiguous()
+        adder.add(starts, carry(masks, spec) * spec)
         done = last
         # Before the next frame begins, all is there.
         return int(framing.centres(done, done + 1)[0]) - framing.n_fft // 2
@@ -502,26 +549,20 @@ def _by_masks(job, blocks):
         tape.forget(end - framing.n_fft)
         return parts
 
-    chunk, context, fade = job.layout(
-        model_rate / separator.hop_length, separator.frame_grid
-    )
     rest = None
-    for masks in stitch(
-        heard.stream(job.heard(tape, blocks)),
-        fn,
-        chunk,
-        context,
-        fade,
-        separator.frame_grid,
-        batch=max(1, job.batch_size // job.channels),
-    ):
-        # The model's last frame may lie behind the end of the recording.
-        masks = masks[: framing.count(tape.end) - done]
-        for first in range(0, len(masks), _FRAMES):
-            ready = min(apply(masks[first : first + _FRAMES]), tape.end)
+    for part in masks:
+        for first in range(0, len(part), _FRAMES):
+            some = part[first : first + _FRAMES]
+            due = done + len(some)
+            fill(int(framing.centres(due, due + 1)[0]) + framing.n_fft)
+            # The model's last frame may lie behind the end of the recording.
+            some = some[: framing.count(tape.end) - done]
+            if not len(some):
+                continue
+            ready = min(apply(some), tape.end)
+            rest = some[-1:].copy()
             if ready > written:
                 yield take(ready)
-        rest = masks[-1:].copy() if len(masks) else rest
     while done < framing.count(tape.end):
         apply(rest)
     if tape.end > written:

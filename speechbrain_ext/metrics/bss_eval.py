@@ -212,7 +212,7 @@ def bss_eval_v3(
     order = np.arange(sources)
     if permute:
         table = scores.reshape(4, sources, sources)
-        order = _best_order(table[2])
+        order = best_order(table[2])
         scores = table[:, np.arange(sources), order]
     return BssScores(*scores, order)
 
@@ -396,6 +396,35 @@ def bss_eval_pairs(
     for number in sounding:
         scores[:, :, number] = split.scores(*frames[number])
     return scores
+
+
+def best_order(scores) -> np.ndarray:
+    """Assign estimates to references by the highest mean score.
+
+    Arguments
+    ---------
+    scores : np.ndarray (references, estimates)
+        dB, of each estimate taken for each reference.
+
+    Returns
+    -------
+    np.ndarray (references,) of int
+        Which estimate each reference gets; as they come, if there is a score
+        that is nan.
+
+    Example
+    -------
+    >>> best_order([[1.0, 9.0, 2.0], [2.0, 1.0, 9.0], [9.0, 2.0, 1.0]])
+    array([1, 2, 0])
+    """
+    scores = np.asarray(scores)
+    if np.isnan(scores).any():
+        return np.arange(len(scores))
+    # An infinite ratio must not hide the others.
+    _, order = scipy.optimize.linear_sum_assignment(
+        np.clip(scores, -1e4, 1e4), maximize=True
+    )
+    return order
 
 
 def median_over_frames(scores) -> np.ndarray:
@@ -582,17 +611,6 @@ def _solve(auto, cross):
             factor, wanted - matrix @ found, check_finite=False
         )
     return found.reshape(rows, taps, columns) * scale[:, None, None]
-
-
-def _best_order(sir):
-    """Assign estimates to references by the highest mean SIR."""
-    if np.isnan(sir).any():
-        return np.arange(len(sir))
-    # An infinite ratio must not hide the others.
-    _, order = scipy.optimize.linear_sum_assignment(
-        np.clip(sir, -1e4, 1e4), maximize=True
-    )
-    return order
 
 
 def _cut(signals, begin, end, start, stop):

@@ -31,6 +31,7 @@ from speechbrain_ext.metrics.stats import (
     SongStats,
     checked_tolerances,
     natural,
+    paired_paths,
 )
 from speechbrain_ext.notes import midi_to_hz
 
@@ -196,17 +197,7 @@ class MelodyStats(SongStats):
         NoteError
             If no song was scored.
         """
-        if not self._songs:
-            raise NoteError("no song was scored: append songs first")
-        summary: dict[str, float] = {"songs": len(self)}
-        means, bounds = self.values().mean(axis=0), self.interval()
-        for metric, mean, (low, high) in zip(
-            METRICS, means, bounds, strict=True
-        ):
-            summary[metric] = float(mean)
-            summary[f"{metric}_low"] = float(low)
-            summary[f"{metric}_high"] = float(high)
-        return summary
+        return self.means_and_bounds()
 
     def protocol(self) -> str:
         """Name the protocol on one line.
@@ -266,27 +257,10 @@ def evaluate_f0_paths(
         song is on both sides.
     """
     stats = MelodyStats(pitch_tolerance)
-    sides = [Path(reference), Path(estimate)]
-    for path in sides:
-        if not path.exists():
-            raise NoteError(f"{path}: no such file or folder: check the name")
-    if sides[0].is_dir() != sides[1].is_dir():
-        raise NoteError(
-            f"{sides[0]} and {sides[1]}: one is a file, the other a folder: "
-            "give two files or two folders"
-        )
-    if not sides[0].is_dir():
-        found = [{sides[0].name: path} for path in sides]
-    else:
-        found = [_contours(path) for path in sides]
-    references, estimates = found
+    references, estimates = paired_paths(
+        reference, estimate, _contours, "contour"
+    )
     shared = sorted(references.keys() & estimates.keys(), key=natural)
-    if not shared:
-        raise NoteError(
-            f"{sides[0]} and {sides[1]} have no contour in common: "
-            f"{len(references)} against {len(estimates)} files: give the files "
-            "of a song the same name"
-        )
     for song in shared:
         contours = (read_f0(references[song]), read_f0(estimates[song]))
         try:

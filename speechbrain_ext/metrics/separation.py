@@ -43,7 +43,13 @@ from speechbrain_ext.metrics.bss_eval import (
     si_sdr,
     snr,
 )
-from speechbrain_ext.metrics.stats import SongStats, natural
+from speechbrain_ext.metrics.stats import (
+    SongStats,
+    averages,
+    bounds,
+    natural,
+    shown_interval,
+)
 from speechbrain_ext.separation import (
     MIR1K_CHANNELS,
     MIR1K_CLIPS,
@@ -347,15 +353,7 @@ class SeparationStats(SongStats):
         """Weighted mean, mean or median (draws, metrics, targets)."""
         seconds = np.array([song.seconds for song in self.songs])
         weights = counts * seconds if kind == "weighted" else counts
-        found = np.full((len(counts), *values.shape[1:]), np.nan)
-        for index in np.ndindex(*values.shape[1:]):
-            column = values[(slice(None), *index)]
-            known = ~np.isnan(column)
-            average = _weighted_median if kind == "median" else _weighted_mean
-            found[(slice(None), *index)] = average(
-                column[known], weights[:, known]
-            )
-        return found
+        return averages(values, weights, kind == "median")
 
     def interval(self, level: float = 0.95) -> np.ndarray:
         """Bootstrap interval of the protocol's average, over songs.
@@ -372,22 +370,11 @@ class SeparationStats(SongStats):
             or one is infinite.
         """
         values = self.values()
-        bounds = np.full((*values.shape[1:], 2), np.nan)
         if len(values) < 2:
-            return bounds
+            return np.full((*values.shape[1:], 2), np.nan)
         kind = PROTOCOLS[self.tolerances["protocol"]].average
-        averages = self._averaged(kind, values, self._draws())
-        tail = (1 - level) / 2
-        for index in np.ndindex(*values.shape[1:]):
-            column = values[(slice(None), *index)]
-            if np.isinf(column).any() or (~np.isnan(column)).sum() < 2:
-                continue
-            # A draw of songs without a score says nothing.
-            drawn = averages[(slice(None), *index)]
-            bounds[index] = np.quantile(
-                drawn[~np.isnan(drawn)], [tail, 1 - tail]
-            )
-        return bounds
+        drawn = self._averaged(kind, values, self._draws())
+        return bounds(values, drawn, level)
 
     def summarize(self) -> dict[str, float]:
         """Averages over songs and their 95 % intervals.
@@ -407,7 +394,7 @@ class SeparationStats(SongStats):
         """
         if not self._songs:
             raise NoteError("no song was scored: append songs first")
-        values, bounds = self.values(), self.interval()
+        values, interval = self.values(), self.interval()
         once = np.ones((1, len(self)))
         kinds = {
             kind: self._averaged(kind, values, once)[0]
@@ -422,8 +409,8 @@ class SeparationStats(SongStats):
                 name = f"{target}_{metric}"
                 for kind, found in kinds.items():
                     summary[f"{name}_{kind}"] = float(found[m, t])
-                summary[f"{name}_low"] = float(bounds[m, t, 0])
-                summary[f"{name}_high"] = float(bounds[m, t, 1])
+                summary[f"{name}_low"] = float(interval[m, t, 0])
+                summary[f"{name}_high"] = float(interval[m, t, 1])
                 known = ~np.isnan(values[:, m, t])
                 summary[f"{name}_songs"] = int(known.sum())
         return summary
@@ -463,8 +450,10 @@ class SeparationStats(SongStats):
                     for k in ("weighted", "mean", "median")
                 )
                 low, high = summary[f"{name}_low"], summary[f"{name}_high"]
-                bounds = f"{low:.2f} - {high:.2f}" if isfinite(low) else "-"
-                lines.append(f"{target:{width}}{metric:8}{cells}    {bounds}")
+                lines.append(
+                    f"{target:{width}}{metric:8}{cells}    "
+                    f"{shown_interval(low, high)}"
+                )
         return lines + self._gaps()
 
     def _gaps(self) -> list[str]:
@@ -805,28 +794,3 @@ def _less(scores, baseline):
     """Difference of two scores, nan for that of equal infinities."""
     with np.errstate(invalid="ignore"):
         return scores - baseline
-
-
-def _weighted_mean(values, weights):
-    """Mean of values (songs,) for each row of weights (draws, songs)."""
-    total = weights.sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        parts = np.where(weights > 0, weights * values, 0.0)
-        return parts.sum(axis=1) / total
-
-
-def _weighted_median(values, weights):
-    """Median of values (songs,) for each row of whole weights."""
-    if not len(values):
-        return np.full(len(weights), np.nan)
-    order = np.argsort(values)
-    values, reached = values[order], np.cumsum(weights[:, order], axis=1)
-    total = reached[:, -1:]
-    # The middle one, or the two around the middle.
-    low = (reached < np.floor((total + 1) / 2)).sum(axis=1)
-    high = (reached < np.floor(total / 2) + 1).sum(axis=1)
-    last = len(values) - 1
-    low, high = values[np.minimum(low, last)], values[np.minimum(high, last)]
-    with np.errstate(invalid="ignore"):
-        middle = np.where(low == high, low, (low + high) / 2)
-    return np.where(total[:, 0] > 0, middle, np.nan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ class SongStats:
     metrics: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     average = "mean"
+    unit = "song"  # what one of them is called
 
     def __init__(self, resamples: int = 2000, seed: int = 0):
         self.resamples = resamples
@@ -131,6 +133,32 @@ class SongStats:
         tail = (1 - level) / 2
         return np.moveaxis(np.quantile(means, [tail, 1 - tail], axis=0), 0, -1)
 
+    def means_and_bounds(self) -> dict[str, float]:
+        """Means over songs and their 95 % intervals, of scores without parts.
+
+        Returns
+        -------
+        dict of str to float
+            `songs` (int), and for each of `metrics`: `<metric>`,
+            `<metric>_low`, `<metric>_high`.
+
+        Raises
+        ------
+        NoteError
+            If no song was scored.
+        """
+        if not self._songs:
+            raise NoteError("no song was scored: append songs first")
+        summary: dict[str, float] = {"songs": len(self)}
+        means, bounds = self.values().mean(axis=0), self.interval()
+        for metric, mean, (low, high) in zip(
+            self.metrics, means, bounds, strict=True
+        ):
+            summary[metric] = float(mean)
+            summary[f"{metric}_low"] = float(low)
+            summary[f"{metric}_high"] = float(high)
+        return summary
+
     def _draws(self) -> np.ndarray:
         """How often each song is drawn: (resamples, songs)."""
         songs = len(self)
@@ -148,10 +176,10 @@ class SongStats:
         str
             Lines without a final newline.
         """
-        title = f"{self.average} of {count_songs(len(self))}"
+        title = f"{self.average} of {count_songs(len(self), self.unit)}"
         blocks = [self.protocol(), *self._block(title)]
         for name, stats in self.groups().items():
-            title = f"{name}: {count_songs(len(stats))}"
+            title = f"{name}: {count_songs(len(stats), self.unit)}"
             blocks += ["", *stats._block(title)]
         return "\n".join(blocks)
 
@@ -217,6 +245,50 @@ def natural(name: str) -> tuple:
     return numbers, name
 
 
+def paired_paths(reference, estimate, songs, what) -> list[dict[str, Path]]:
+    """Files of two sides by song: two files, or those of two folders.
+
+    Arguments
+    ---------
+    reference, estimate : str or Path
+        Two files, whatever their names, or two folders.
+    songs : callable
+        From a folder to its files by song.
+    what : str
+        What a file holds, for messages.
+
+    Returns
+    -------
+    list of dict of str to Path
+        Of the reference and of the estimate, with a song in common.
+
+    Raises
+    ------
+    NoteError
+        If a path is missing, a file meets a folder, or no song is on both
+        sides.
+    """
+    sides = [Path(reference), Path(estimate)]
+    for path in sides:
+        if not path.exists():
+            raise NoteError(f"{path}: no such file or folder: check the name")
+    if sides[0].is_dir() != sides[1].is_dir():
+        raise NoteError(
+            f"{sides[0]} and {sides[1]}: one is a file, the other a folder: "
+            "give two files or two folders"
+        )
+    if not sides[0].is_dir():
+        return [{sides[0].name: path} for path in sides]
+    found = [songs(path) for path in sides]
+    if not found[0].keys() & found[1].keys():
+        raise NoteError(
+            f"{sides[0]} and {sides[1]} have no {what} in common: "
+            f"{len(found[0])} against {len(found[1])} files: give the files "
+            "of a song the same name"
+        )
+    return found
+
+
 def checked_tolerances(**tolerances: float) -> dict[str, float]:
     """Tolerances that are numbers of 0 or above.
 
@@ -241,12 +313,14 @@ def checked_tolerances(**tolerances: float) -> dict[str, float]:
     return tolerances
 
 
-def count_songs(songs: int) -> str:
+def count_songs(songs: int, unit: str = "song") -> str:
     """Number of songs in words.
 
     Arguments
     ---------
     songs : int
+    unit : str
+        What else one is called. Default: song.
 
     Returns
     -------
@@ -257,4 +331,111 @@ def count_songs(songs: int) -> str:
     >>> count_songs(1), count_songs(2)
     ('1 song', '2 songs')
     """
-    return f"{songs} song{'' if songs == 1 else 's'}"
+    return f"{songs} {unit}{'' if songs == 1 else 's'}"
+
+
+def averages(values, weights, median: bool = False) -> np.ndarray:
+    """Weighted means or medians of songs' scores, without those that are nan.
+
+    Arguments
+    ---------
+    values : np.ndarray (songs, ...)
+    weights : np.ndarray (draws, songs)
+        Not negative; whole numbers for medians.
+    median : bool
+        Default: False, means.
+
+    Returns
+    -------
+    np.ndarray (draws, ...)
+        nan where a draw has no song with a score.
+
+    Example
+    -------
+    >>> values = np.array([1.0, 2.0, np.nan, 9.0])
+    >>> averages(values, np.array([[1, 1, 1, 1], [1, 1, 1, 0]]))
+    array([4. , 1.5])
+    >>> averages(values, np.array([[1, 1, 1, 1], [1, 1, 1, 0]]), median=True)
+    array([2. , 1.5])
+    """
+    found = np.full((len(weights), *values.shape[1:]), np.nan)
+    average = _weighted_median if median else _weighted_mean
+    for index in np.ndindex(*values.shape[1:]):
+        column = values[(slice(None), *index)]
+        known = ~np.isnan(column)
+        found[(slice(None), *index)] = average(column[known], weights[:, known])
+    return found
+
+
+def bounds(values, drawn, level: float = 0.95) -> np.ndarray:
+    """Interval that holds a share of the averages of a bootstrap.
+
+    Arguments
+    ---------
+    values : np.ndarray (songs, ...)
+        Scores.
+    drawn : np.ndarray (draws, ...)
+        Averages of draws of songs.
+    level : float
+        Share. Default: 0.95.
+
+    Returns
+    -------
+    np.ndarray (..., 2)
+        Lower and upper bound; nan where fewer than two songs have a score or
+        one is infinite.
+    """
+    found = np.full((*values.shape[1:], 2), np.nan)
+    tail = (1 - level) / 2
+    for index in np.ndindex(*values.shape[1:]):
+        column = values[(slice(None), *index)]
+        if np.isinf(column).any() or (~np.isnan(column)).sum() < 2:
+            continue
+        # A draw of songs without a score says nothing.
+        each = drawn[(slice(None), *index)]
+        found[index] = np.quantile(each[~np.isnan(each)], [tail, 1 - tail])
+    return found
+
+
+def shown_interval(low: float, high: float) -> str:
+    """Interval as a table shows it.
+
+    Arguments
+    ---------
+    low, high : float
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> shown_interval(1.234, 2.0), shown_interval(np.nan, np.nan)
+    ('1.23 - 2.00', '-')
+    """
+    return f"{low:.2f} - {high:.2f}" if isfinite(low) else "-"
+
+
+def _weighted_mean(values, weights):
+    """Mean of values (songs,) for each row of weights (draws, songs)."""
+    total = weights.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        parts = np.where(weights > 0, weights * values, 0.0)
+        return parts.sum(axis=1) / total
+
+
+def _weighted_median(values, weights):
+    """Median of values (songs,) for each row of whole weights."""
+    if not len(values):
+        return np.full(len(weights), np.nan)
+    order = np.argsort(values)
+    values, reached = values[order], np.cumsum(weights[:, order], axis=1)
+    total = reached[:, -1:]
+    # The middle one, or the two around the middle.
+    low = (reached < np.floor((total + 1) / 2)).sum(axis=1)
+    high = (reached < np.floor(total / 2) + 1).sum(axis=1)
+    last = len(values) - 1
+    low, high = values[np.minimum(low, last)], values[np.minimum(high, last)]
+    with np.errstate(invalid="ignore"):
+        middle = np.where(low == high, low, (low + high) / 2)
+    return np.where(total[:, 0] > 0, middle, np.nan)

@@ -101,8 +101,7 @@ class MaskSeparator(nn.Module):
         torch.Tensor (batch, sources, channels, frames, bins)
             Real or complex; frame k is centred at sample k * hop_length.
         """
-        masks = self.network(spec.flatten(0, 1))
-        return masks.unflatten(0, spec.shape[:2]).transpose(1, 2)
+        return self._channels(self.network(spec.flatten(0, 1)), spec)
 
     def forward(self, mixture):
         """Separate a batch of mixtures.
@@ -116,8 +115,38 @@ class MaskSeparator(nn.Module):
         torch.Tensor (batch, sources, channels, samples)
         """
         spec = self.codec(mixture)
-        spectra = self.masks(spec) * spec.unsqueeze(1)
-        return self.codec.inverse(spectra, mixture.shape[-1])
+        return self._masked(self.masks(spec), spec, mixture.shape[-1])
+
+    def stages(self, mixture):
+        """Estimates after each stage of a network that has several.
+
+        Arguments
+        ---------
+        mixture : torch.Tensor (batch, channels, samples)
+
+        Returns
+        -------
+        list of torch.Tensor (batch, sources, channels, samples)
+            The last one is what `forward` gives, and the only one of a network
+            without a method `stages`, spectra to lists of masks.
+        """
+        spec = self.codec(mixture)
+        flat = spec.flatten(0, 1)
+        run = getattr(self.network, "stages", None)
+        found = [self.network(flat)] if run is None else run(flat)
+        return [
+            self._masked(self._channels(masks, spec), spec, mixture.shape[-1])
+            for masks in found
+        ]
+
+    @staticmethod
+    def _channels(masks, spec):
+        """Masks of a batch whose items were the channels of one of `spec`."""
+        return masks.unflatten(0, spec.shape[:2]).transpose(1, 2)
+
+    def _masked(self, masks, spec, length):
+        """Signals of a masked spectrum."""
+        return self.codec.inverse(masks * spec.unsqueeze(1), length)
 
 
 class AngleSeparator(nn.Module):

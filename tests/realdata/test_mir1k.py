@@ -74,3 +74,20 @@ def test_the_voice_is_where_the_pitch_label_says(mir1k, tmp_path):
             level[medium] = voiced / power[contour.midi == 0].mean()
         # At least 6 dB louder where voiced; the accompaniment does not care.
         assert level["wav"] > 4 > level["accomp_wav"], row["song_id"]
+
+
+def test_voices_for_mixtures_of_singers(mir1k, tmp_path):
+    summary = prepare("mir1k_voices", mir1k, tmp_path)
+    assert {k: s.songs for k, s in summary.splits.items()} == {
+        "train": 347,
+        "valid": 50,
+    }
+    assert summary.singers == 7
+    singers = [
+        {row["singer"] for row in read_manifest(path, mir1k)}
+        for path in summary.manifests.values()
+    ]
+    assert not singers[0] & singers[1]
+    row = read_manifest(summary.manifests["valid"], mir1k)[0]
+    both = read_audio(row["wav"][:-2], stop=1.0, mono=False)
+    assert np.array_equal(read_audio(row["wav"], stop=1.0), both[:, 1])

@@ -16,8 +16,10 @@ from benchmarks import (
     loading,
     published_loop,
     separation_scores,
+    singers_oracle,
     sliding_masks,
     stitching,
+    stitching_singers,
     transcription,
     video_loading,
 )
@@ -29,7 +31,15 @@ RATIO = re.compile(r"[\d.]+ times as fast \([\d.]+ to [\d.]+ in 1 pairs")
 
 
 @pytest.mark.parametrize(
-    "module", [common, loading, published_loop, video_loading]
+    "module",
+    [
+        common,
+        loading,
+        published_loop,
+        singers_oracle,
+        stitching_singers,
+        video_loading,
+    ],
 )
 def test_examples(module):
     result = doctest.testmod(module)
@@ -263,3 +273,12 @@ def test_basic_pitch_hears_a_tone(tmp_path):
     assert rows.shape[1] == 3
     heard = rows[rows[:, 2] == 69]
     assert np.abs(heard[:, 0] - 0.5).min() < 0.1
+
+
+def test_stitching_of_singers():
+    arguments = ["--choirs", "1", "--seconds", "18", "--pairs", "1"]
+    *counts, pace = stitching_singers.main(arguments)
+    assert len(counts) == 3 and all(
+        "wrong output in 0 of 1 recordings" in line for line in counts
+    )
+    assert RATIO.search(pace)

@@ -163,6 +163,7 @@ def test_failing_write_leaves_nothing(tmp_path):
         ([ROWS[0], ROWS[1] | {"singer": "Bo"}], "disagree on singer"),
         ([ROWS[0], ROWS[1] | {"wav": "{data_root}/8.wav"}], "disagree on wav"),
         ([ROWS[0] | {"words": "x", "lyrics": "y"}], "unknown column lyrics"),
+        ([row(n_segments=1, kind="rap")], "kind 'rap' is none of singing"),
         ([{k: v for k, v in ROWS[0].items() if k != "stop"}], "no stop"),
     ],
 )
@@ -170,6 +171,18 @@ def test_rules(rows, message, tmp_path):
     with pytest.raises(ManifestError, match=message) as error:
         write_manifest(rows, tmp_path / "m.csv")
     assert str(tmp_path / "m.csv") in str(error.value)
+
+
+def test_labels(tmp_path):
+    labels = {"kind": "speech", "dataset": "x", "song": "", "n_singers": 2}
+    rows = [part | labels for part in ROWS]
+    path = write_manifest(rows, tmp_path / "m.csv")
+    head = path.read_text("utf-8").splitlines()[0]
+    assert head.endswith(",license,dataset,kind,song,n_singers,wav,notes")
+    for part in read_manifest(path, check_files=False):
+        assert part["kind"] == "speech" and part["dataset"] == "x"
+        assert part["song"] == "" and part["n_singers"] == 2
+        assert "task" not in part
 
 
 def edited(path, old, new):

@@ -331,7 +331,8 @@ def test_command_line(musan, tmp_path, capsys):
     assert main([*command, "--segment-s", "5"]) == 2
     assert "musan has no option segment_s" in capsys.readouterr().err
     assert main(["prepare", "--list"]) == 0
-    assert "musan        CC BY 4.0" in capsys.readouterr().out
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["musan", "CC", "BY", "4.0"] in [words[:4] for words in lines]
     with (tmp_path / "out" / INDEX).open(newline="") as stream:
         row = next(csv.DictReader(stream))
     assert row["path"] == "babble/train/00000.wav" and row["kind"] == "babble"

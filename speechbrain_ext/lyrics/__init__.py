@@ -1,0 +1,1 @@
+"""Lyrics: phones, acoustic models that hear them, and their alignment."""
