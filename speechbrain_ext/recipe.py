@@ -5,6 +5,7 @@ variants (`mini.yaml`, `params_published.yaml`) that hold `base: params.yaml`
 and nothing but overrides. A key that the base does not have is an error.
 """
 
+import gc
 import logging
 import os
 import shutil
@@ -290,6 +291,10 @@ def _run(main, arguments):
             main(hparams, run_opts)
         finally:
             if torch.distributed.is_initialized():
+                # A model in a cycle would keep the threads of the group
+                # alive; one that needs the interpreter while it ends aborts
+                # the process after all its work.
+                gc.collect()
                 torch.distributed.destroy_process_group()
 
 

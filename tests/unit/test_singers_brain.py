@@ -302,6 +302,7 @@ plateau: !name:torch.optim.lr_scheduler.ReduceLROnPlateau
 
 
 SCRIPT = """
+import os
 import sys
 from pathlib import Path
 import torch
@@ -365,7 +366,11 @@ for stage, overrides in stages.items():
               valid_loader_kwargs={"batch_size": 1})
     weights = torch.cat([p.flatten() for p in brain.separator.parameters()])
     say("weights", torch.equal(*everywhere(weights)))
+torch.distributed.barrier()
 torch.distributed.destroy_process_group()
+# The brain lives until the interpreter ends, and with it threads that may
+# then abort the process; a recipe lets go of it before.
+os._exit(0)
 """
 
 COUNTER = """
