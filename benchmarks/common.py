@@ -1,5 +1,6 @@
 """Run two things side by side and say how much faster one of them is."""
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
@@ -95,6 +96,75 @@ def speedup(
         )
         ratios.append(slow / fast)
     return Speedup(tuple(ratios))
+
+
+def segment_options(parser, seconds, arguments=None, shortest_s=10.0):
+    """Options of benchmarks that read segments of a song.
+
+    Arguments
+    ---------
+    parser : argparse.ArgumentParser
+        Gets `--seconds` and `--pairs`.
+    seconds : float
+        Default length of the song.
+    arguments : list of str, optional
+        Command line; default: that of the process.
+    shortest_s : float
+        Least length of the song, of which segments are drawn. Default: 10 s.
+
+    Returns
+    -------
+    argparse.Namespace
+
+    Raises
+    ------
+    ConfigError
+        If the song is too short.
+    """
+    from speechbrain_ext.errors import ConfigError
+
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=seconds,
+        help=f"length of the song (default: {seconds:g})",
+    )
+    parser.add_argument(
+        "--pairs", type=int, default=5, help="pairs of runs (default: 5)"
+    )
+    options = parser.parse_args(arguments)
+    if options.seconds < shortest_s:
+        raise ConfigError(
+            f"a song of {options.seconds:g} s has no choice of segments of "
+            f"{shortest_s / 2:g} s: make it at least {shortest_s:g} s"
+        )
+    return options
+
+
+def peak_bytes(function, *arguments):
+    """Memory that a call takes at its worst.
+
+    Arguments
+    ---------
+    function : callable
+    *arguments
+        For it.
+
+    Returns
+    -------
+    int
+
+    Example
+    -------
+    >>> 10**6 <= peak_bytes(bytes, 10**6) < 1.1 * 10**6
+    True
+    """
+    tracemalloc.start()
+    result = function(*arguments)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    del result
+    return peak
 
 
 def show(main: Callable, arguments=None) -> int:

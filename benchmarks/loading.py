@@ -11,16 +11,14 @@ mixture and of both sources.
 """
 
 import argparse
-import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import soundfile
 
-from benchmarks.common import show, speedup
+from benchmarks.common import peak_bytes, segment_options, show, speedup
 from speechbrain_ext import audio
-from speechbrain_ext.errors import ConfigError
 
 SEGMENT_S = 5.0
 # Name, suffix, sample rate, channels.
@@ -94,20 +92,9 @@ def main(arguments=None):
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--seconds", type=float, default=240.0, help="length of the song"
-    )
-    parser.add_argument(
         "--items", type=int, default=8, help="segments per run (default: 8)"
     )
-    parser.add_argument(
-        "--pairs", type=int, default=5, help="pairs of runs (default: 5)"
-    )
-    options = parser.parse_args(arguments)
-    if options.seconds < 2 * SEGMENT_S:
-        raise ConfigError(
-            f"a song of {options.seconds:g} s has no choice of segments of "
-            f"{SEGMENT_S:g} s: make it at least {2 * SEGMENT_S:g} s"
-        )
+    options = segment_options(parser, 240.0, arguments, 2 * SEGMENT_S)
     rng = np.random.default_rng(0)
     last = int(options.seconds - SEGMENT_S)
     starts = rng.integers(0, last + 1, options.items).astype(float)
@@ -126,12 +113,12 @@ def main(arguments=None):
 def _memory(path, seconds, start):
     """Memory of slices of three files against that of a song that is kept."""
     kept = kept_bytes(seconds)
-    tracemalloc.start()
     # Mixture and sources.
-    parts = [audio.read_audio(path, start, start + SEGMENT_S) for _ in range(3)]
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert len(parts) == 3
+    peak = peak_bytes(
+        lambda: [
+            audio.read_audio(path, start, start + SEGMENT_S) for _ in range(3)
+        ]
+    )
     hour = kept / seconds * 3600 / 2**30
     return (
         f"memory: a song kept with its spectra takes {kept / peak:.0f} times "

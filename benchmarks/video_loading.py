@@ -11,14 +11,12 @@ pictures are equal.
 """
 
 import argparse
-import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks.common import show, speedup
-from speechbrain_ext.errors import ConfigError
+from benchmarks.common import peak_bytes, segment_options, show, speedup
 from speechbrain_ext.frames import FRAME_RATE
 from speechbrain_ext.video import CROP, read_crops, write_crops
 
@@ -62,32 +60,6 @@ def read_whole(path, start):
     return crops[first : first + round(SEGMENT_S * FRAME_RATE)]
 
 
-def peak_bytes(function, *arguments):
-    """Memory that a call takes at its worst.
-
-    Arguments
-    ---------
-    function : callable
-    *arguments
-        For it.
-
-    Returns
-    -------
-    int
-
-    Example
-    -------
-    >>> 10**6 <= peak_bytes(bytes, 10**6) < 1.1 * 10**6
-    True
-    """
-    tracemalloc.start()
-    result = function(*arguments)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    del result
-    return peak
-
-
 def main(arguments=None):
     """Yield the lines of the report.
 
@@ -101,18 +73,7 @@ def main(arguments=None):
     str
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--seconds", type=float, default=120.0, help="length of the song"
-    )
-    parser.add_argument(
-        "--pairs", type=int, default=5, help="pairs of runs (default: 5)"
-    )
-    options = parser.parse_args(arguments)
-    if options.seconds < 2 * SEGMENT_S:
-        raise ConfigError(
-            f"crops of {options.seconds:g} s have no choice of segments of "
-            f"{SEGMENT_S:g} s: make them at least {2 * SEGMENT_S:g} s"
-        )
+    options = segment_options(parser, 120.0, arguments, 2 * SEGMENT_S)
     rng = np.random.default_rng(0)
     starts = iter(rng.integers(0, int(options.seconds - SEGMENT_S) + 1, 10**4))
     shape = (round(options.seconds * FRAME_RATE), CROP, CROP)

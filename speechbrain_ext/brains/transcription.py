@@ -44,6 +44,7 @@ from speechbrain_ext.heads import mismatch
 from speechbrain_ext.losses import contour_losses, note_losses
 from speechbrain_ext.metrics.melody import MelodyStats
 from speechbrain_ext.metrics.notes import NoteStats, evaluate_notes
+from speechbrain_ext.metrics.stats import percent_cell
 
 TARGETS = ("onset", "silence", "pitch")
 
@@ -907,13 +908,7 @@ def summary_table(results, columns=NOTE_COLUMNS, title="F1, %") -> str:
     ]
     for name, stats in results.items():
         summary = stats.summarize()
-        cells = []
-        for key in columns.values():
-            low, high = (summary[f"{key}_{k}"] for k in ("low", "high"))
-            cell = f"{100 * summary[key]:.1f}"
-            if np.isfinite(low):
-                cell += f" +-{50 * (high - low):.1f}"
-            cells.append(f"{cell:>15}")
+        cells = [f"{percent_cell(summary, k):>15}" for k in columns.values()]
         lines.append(f"{name:{wide}}{len(stats):6}" + "".join(cells))
     protocol = next(iter(results.values())).protocol()
     return "\n".join([*lines, f"mean over songs, 95 % bootstrap; {protocol}"])

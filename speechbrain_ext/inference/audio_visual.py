@@ -230,6 +230,21 @@ class AudioVisualTranscriber(Transcriber):
         empty = np.zeros((0, self.output_size), np.float32)
         return np.concatenate([empty, *parts])
 
+    def onsets(self, heard, seen) -> np.ndarray:
+        """What one stream says about onsets, as `synchrony` compares it.
+
+        Arguments
+        ---------
+        heard, seen : np.ndarray (frames, channels) or None
+            From `listen` and `look`; one of them.
+
+        Returns
+        -------
+        np.ndarray (frames,)
+            Square root of the probability.
+        """
+        return np.sqrt(self.posteriors(self.fuse(heard, seen)).onset)
+
     def lag(self, heard, seen) -> Lag:
         """How late the picture is, by what each stream says about onsets.
 
@@ -243,19 +258,14 @@ class AudioVisualTranscriber(Transcriber):
         Lag
         """
         count = min(len(heard), len(seen))
-        onsets = [
-            np.sqrt(self.posteriors(logits).onset)
-            for logits in (
-                self.fuse(heard[:count], None),
-                self.fuse(None, seen[:count]),
-            )
-        ]
-        return estimate_lag(*onsets)
+        return estimate_lag(
+            self.onsets(heard[:count], None), self.onsets(None, seen[:count])
+        )
 
     # ---- whole recordings -------------------------------------------------
 
     def analyse_streams(
-        self, heard, seen, levels=None, mend=True
+        self, heard, seen, levels=None, mend=True, lag=None
     ) -> AudioVisualAnalysis:
         """What both streams say, in step.
 
@@ -268,16 +278,18 @@ class AudioVisualTranscriber(Transcriber):
         mend : bool
             Whether a picture that is clearly out of step is moved. Default:
             True.
+        lag : Lag, optional
+            If it is known already. Default: `lag` of the two.
 
         Returns
         -------
         AudioVisualAnalysis
         """
-        lag, mended, modality = None, 0.0, "both"
+        mended, modality = 0.0, "both"
         if heard is None or seen is None:
-            modality = "audio" if seen is None else "video"
+            lag, modality = None, "audio" if seen is None else "video"
         else:
-            lag = self.lag(heard, seen)
+            lag = lag or self.lag(heard, seen)
             if mend and lag.sure and abs(lag.lag_s) >= IN_STEP_S:
                 frames = round(lag.lag_s * FRAME_RATE)
                 mended = frames / FRAME_RATE

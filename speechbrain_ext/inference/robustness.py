@@ -1,9 +1,9 @@
 """Scores of a model of sound and lips in noise and with bad pictures.
 
-Every song is encoded once per noise and once per kind of picture; what is heard
-and what is seen are then put together in all ways, so that a sweep costs little
-more than the encoders. The noises and levels are those of Gu et al. (ACM TOMM
-2024).
+Every song is encoded, and asked for its onsets, once per noise and once per
+kind of picture; what is heard and what is seen are then put together in all
+ways, so that a sweep costs little more than the encoders. The noises and levels
+are those of Gu et al. (ACM TOMM 2024).
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from speechbrain_ext.encoders.two_stream import MODALITIES, streams_of
 from speechbrain_ext.errors import ManifestError
 from speechbrain_ext.files import atomic_path
 from speechbrain_ext.frames import FRAME_RATE
+from speechbrain_ext.inference.synchrony import estimate_lag
 from speechbrain_ext.lip_datasets import lost_pictures, pictures_at
 from speechbrain_ext.metrics.notes import NoteStats
+from speechbrain_ext.metrics.stats import percent_cell
 
 METRICS = ("COn", "COnP", "COnPOff", "COff")
 
@@ -109,11 +111,15 @@ def sweep(
     results: dict[Condition, NoteStats] = {}
     for done, (song_id, row) in enumerate(sorted(songs.items()), start=1):
         notes = cached_notes(row["notes"])
-        seen = {None: None}
+        seen, seen_onsets = {}, {}
         if {"video", "both"} & set(modalities):
             for name, fault in pictures.items():
-                crops = _pictures(row, **fault)
-                seen[name] = transcriber.look(crops)
+                seen[name] = transcriber.look(_pictures(row, **fault))
+        if "both" in modalities:
+            seen_onsets = {
+                name: transcriber.onsets(None, feats)
+                for name, feats in seen.items()
+            }
         versions = [("clean", None, row)]
         if {"audio", "both"} & set(modalities):
             versions += [
@@ -122,17 +128,24 @@ def sweep(
                 for db in levels_db
             ]
         for kind, db, version in versions:
-            heard = None
+            heard = heard_onsets = None
             if transcriber.hears:
                 wav = read_slice(version, 0.0, row["song_end"])
                 heard = transcriber.listen([wav])
+            if "both" in modalities:
+                heard_onsets = transcriber.onsets(heard, None)
             for modality in modalities:
                 hears, sees = streams_of(modality)
                 if kind != "clean" and not hears:
                     continue
                 for name in pictures if sees else ["whole"]:
+                    lag = None
+                    if hears and sees:
+                        lag = _lag(heard_onsets, seen_onsets[name])
                     analysis = transcriber.analyse_streams(
-                        heard if hears else None, seen[name] if sees else None
+                        heard if hears else None,
+                        seen[name] if sees else None,
+                        lag=lag,
                     )
                     stats = results.setdefault(
                         Condition(kind, db, name, modality), NoteStats()
@@ -142,6 +155,12 @@ def sweep(
         if progress is not None:
             progress(done, len(songs))
     return results
+
+
+def _lag(heard, seen):
+    """Lag of two tracks of onsets, as long as the shorter one."""
+    count = min(len(heard), len(seen))
+    return estimate_lag(heard[:count], seen[:count])
 
 
 def _pictures(row, missing=0.0, late_s=0.0):
@@ -171,14 +190,11 @@ def robustness_table(results) -> str:
     """
     lines = [f"{'F1, %':43}" + "".join(f"{m:>14}" for m in METRICS)]
     for condition, stats in results.items():
-        summary, cells = stats.summarize(), []
-        for metric in METRICS:
-            low, high = (summary[f"{metric}_f1_{k}"] for k in ("low", "high"))
-            cell = f"{100 * summary[f'{metric}_f1']:.1f}"
-            if np.isfinite(low):
-                cell += f" +-{50 * (high - low):.1f}"
-            cells.append(f"{cell:>14}")
-        lines.append(f"{condition!s:43}" + "".join(cells))
+        summary = stats.summarize()
+        cells = (percent_cell(summary, f"{name}_f1") for name in METRICS)
+        lines.append(
+            f"{condition!s:43}" + "".join(f"{cell:>14}" for cell in cells)
+        )
     one = next(iter(results.values()))
     lines.append(
         f"mean over {len(one)} songs, 95 % bootstrap; {one.protocol()}"

@@ -416,6 +416,32 @@ def shown_interval(low: float, high: float) -> str:
     return f"{low:.2f} - {high:.2f}" if isfinite(low) else "-"
 
 
+def percent_cell(summary, key) -> str:
+    """A mean in percent with the half-width of its interval.
+
+    Arguments
+    ---------
+    summary : dict of str to float
+        Of `SongStats.summarize`: `key`, `<key>_low` and `<key>_high`.
+    key : str
+
+    Returns
+    -------
+    str
+        Without an interval where there is none.
+
+    Example
+    -------
+    >>> percent_cell({"f1": 0.5, "f1_low": 0.4, "f1_high": 0.62}, "f1")
+    '50.0 +-11.0'
+    """
+    low, high = summary[f"{key}_low"], summary[f"{key}_high"]
+    cell = f"{100 * summary[key]:.1f}"
+    if isfinite(low):
+        cell += f" +-{50 * (high - low):.1f}"
+    return cell
+
+
 def _weighted_mean(values, weights):
     """Mean of values (songs,) for each row of weights (draws, songs)."""
     total = weights.sum(axis=1)

@@ -14,6 +14,7 @@ from benchmarks import (
     frames,
     lips,
     loading,
+    noise_sweep,
     published_loop,
     separation_scores,
     singers_oracle,
@@ -38,7 +39,6 @@ RATIO = re.compile(r"[\d.]+ times as fast \([\d.]+ to [\d.]+ in 1 pairs")
         published_loop,
         singers_oracle,
         stitching_singers,
-        video_loading,
     ],
 )
 def test_examples(module):
@@ -141,6 +141,17 @@ def test_video_loading(capsys):
     assert 3 <= ratio <= 6
     assert common.show(video_loading.main, ["--seconds", "5"]) == 2
     assert "at least 10 s" in capsys.readouterr().err
+
+
+def test_noise_sweep(capsys):
+    arguments = ["--songs", "1", "--seconds", "4", "--pairs", "1"]
+    assert common.show(noise_sweep.main, arguments) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    # 5 sounds alone and with 3 pictures each; 3 pictures alone.
+    assert "in 23 conditions" in line and RATIO.search(line)
+    assert float(line.rsplit(" ", 1)[1]) < 0.005
+    assert common.show(noise_sweep.main, ["--songs", "0"]) == 2
+    assert "at least 1" in capsys.readouterr().err
 
 
 def test_lips(tmp_path, capsys):
