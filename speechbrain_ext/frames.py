@@ -501,6 +501,7 @@ def decode(
     rescue_s: float | None = 0.16,
     sustain_s: float = 0.0,
     split_s: float | None = None,
+    split_sure: float = 0.0,
     pitch: str = "semitone",
     voicing_threshold: float = 0.5,
 ) -> NoteSequence:
@@ -535,6 +536,10 @@ def decode(
         A stretch of a note of at least this length, on which the voice
         (`FramePosteriors.f0`) is more than 75 cents away from the note's
         pitch, becomes a note of its own; None (default): never.
+    split_sure : float
+        Least mean probability, over such a stretch, of the semitone that its
+        pitch rounds to: what is sung under a noise is no reason to split.
+        Default: 0, split in any case.
     pitch : str
         "semitone" (default): whole MIDI numbers. "continuous": the median of
         `FramePosteriors.f0` over the voiced frames of the note that are less
@@ -583,15 +588,13 @@ def decode(
     sums = _segment_sums(posteriors.pitch, starts, ends)
     midi = posteriors.low + np.argmax(sums, axis=1).astype(np.float64)
     if split_s is not None and posteriors.f0 is not None:
+        shortest = max(1, int(round(split_s * FRAME_RATE)))
         starts, refined, ends, touching, midi = _split(
-            posteriors.f0,
+            posteriors,
             voiced,
-            starts,
-            refined,
-            ends,
-            touching,
-            midi,
-            split_s,
+            (starts, refined, ends, touching, midi),
+            shortest,
+            split_sure,
         )
 
     onsets = (starts + 0.5 + refined) * FRAME_S
@@ -640,18 +643,17 @@ def _interleaved(starts, ends):
     return np.stack([starts, ends], axis=1).reshape(-1)
 
 
-def _split(contour, voiced, starts, refined, ends, touching, midi, split_s):
+def _split(posteriors, voiced, notes, shortest, sure):
     """Cut notes where the voice stays away from their pitch."""
-    shortest = max(1, int(round(split_s * FRAME_RATE)))
     rows = []
-    for start, shift, end, touch, semitone in zip(
-        starts, refined, ends, touching, midi, strict=True
-    ):
-        f0, sung = contour[start:end], voiced[start:end]
+    for start, shift, end, touch, semitone in zip(*notes, strict=True):
+        f0, sung = posteriors.f0[start:end], voiced[start:end]
         far = sung & (np.abs(f0 - semitone) > 0.75)
         cuts, leaves = [0], False
         for a, b in _runs(far):
-            if b - a >= shortest:
+            if b - a >= shortest and _is_sure(
+                posteriors, start + a, b - a, sure
+            ):
                 leaves = True
                 # A remainder too short to be told apart goes with the run.
                 cuts += [a] if a - cuts[-1] >= MIN_ONSET_DISTANCE else []
@@ -665,6 +667,17 @@ def _split(contour, voiced, starts, refined, ends, touching, midi, split_s):
             touches = touch or b < end - start
             rows.append((start + a, edge, start + b, touches, pitch))
     return tuple(map(np.array, zip(*rows, strict=True)))
+
+
+def _is_sure(posteriors, start, length, least):
+    """Whether the pitch of a stretch has a mean probability of `least`."""
+    if least <= 0:
+        return True
+    stretch = slice(start, start + length)
+    column = np.floor(np.median(posteriors.f0[stretch]) + 0.5) - posteriors.low
+    if not 0 <= column < posteriors.pitch.shape[1]:
+        return False
+    return np.exp(posteriors.pitch[stretch, int(column)]).mean() >= least
 
 
 def voiced_frames(posteriors, threshold=0.5):
@@ -711,7 +724,7 @@ class NoteDecoder:
     Arguments
     ---------
     onset_threshold, silence_threshold, min_duration_s, max_gap_s, rescue_s, \
-sustain_s, split_s, pitch, voicing_threshold
+sustain_s, split_s, split_sure, pitch, voicing_threshold
         See `decode`.
     method : str
         "peaks" (`decode`, default) or "published" (`decode_published`, which
@@ -737,6 +750,7 @@ sustain_s, split_s, pitch, voicing_threshold
     rescue_s: float | None = 0.16
     sustain_s: float = 0.0
     split_s: float | None = None
+    split_sure: float = 0.0
     pitch: str = "semitone"
     method: str = "peaks"
     voicing_threshold: float = 0.5
@@ -752,6 +766,11 @@ sustain_s, split_s, pitch, voicing_threshold
                 raise ConfigError(
                     f"{name} is {value:g}: choose a probability between 0 and 1"
                 )
+        if not 0.0 <= self.split_sure <= 1.0:
+            raise ConfigError(
+                f"split_sure is {self.split_sure:g}: choose a probability from "
+                "0 to 1"
+            )
         for name in (
             "min_duration_s",
             "max_gap_s",

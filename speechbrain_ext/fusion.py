@@ -650,7 +650,8 @@ class ConvolutionalFusion(_Fusion):
     Both streams, normalised per frame, and two flags that say where they are
     valid go through residual dilated convolutions over time. A last layer,
     which begins as zeros, makes of it what is added to the audio: a model that
-    heard only audio before gives the same result at the start of training.
+    heard only audio before gives the same result at the start of training, and
+    always where there is no video.
 
     Arguments
     ---------
@@ -731,4 +732,5 @@ class ConvolutionalFusion(_Fusion):
         valid = flags.any(2, keepdim=True)
         for block in self.blocks:
             hidden = block(hidden, valid)
-        return audio + self.exit(self.norm(hidden))
+        added = self.exit(self.norm(hidden))
+        return audio + added.masked_fill(~flags[..., 1:], 0.0)

@@ -49,6 +49,8 @@ class TwoStreamBrain(TranscriptionBrain):
         if audio is not None and hparams["audio_optimizer"] is None:
             # Before the modules are wrapped for several processes.
             audio.requires_grad_(False)
+        if hparams["head_optimizer"] is None:
+            hparams["head"].requires_grad_(False)
         source = hparams["start_audio_from"]
         if not source or hparams["start_from"]:
             return

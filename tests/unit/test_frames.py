@@ -612,6 +612,24 @@ def test_split_needs_a_pitch():
         frames.NoteDecoder(split_s=-1)
 
 
+def test_split_only_where_the_pitch_is_probable():
+    posteriors = glide([(20, 40, 63)])
+    # The new pitch has a mean probability of 0.5 there, 0.25 + 0.75 by turns.
+    for first, probability in ((20, 0.25), (21, 0.75)):
+        posteriors.pitch[first:40:2] = np.log(1e-3)
+        posteriors.pitch[first:40:2, 63 - 48] = np.log(probability)
+    posteriors.pitch[5:20, 60 - 48] = 0.0
+    cut = [(5, 20, 60), (20, 40, 63), (40, 55, 60)]
+    for sure, wanted in ((0.0, cut), (0.49, cut), (0.51, [(5, 55, 60)])):
+        notes = frames.decode(posteriors, split_s=0.1, split_sure=sure)
+        assert as_frames(notes) == wanted
+    # A pitch that has no column is not sure.
+    posteriors.f0[20:40] = 140
+    assert len(frames.decode(posteriors, split_s=0.1, split_sure=0.1)) == 1
+    with pytest.raises(ConfigError, match="split_sure is 1.2"):
+        frames.NoteDecoder(split_sure=1.2)
+
+
 # ---- what a contour alone says about notes --------------------------------
 
 

@@ -195,6 +195,12 @@ def test_convolutional_starts_as_the_audio_alone_and_learns():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.1 * losses[0]
+    # Without video, or where it is not valid, nothing is added.
+    assert torch.equal(fusion(audio, None), audio)
+    seen = torch.arange(30) < 20
+    fused = fusion(audio, video, None, seen.expand(2, 30))
+    assert torch.equal(fused[:, 20:], audio[:, 20:])
+    assert not torch.equal(fused[:, :20], audio[:, :20])
 
 
 # --- All of them ------------------------------------------------------------
