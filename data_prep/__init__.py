@@ -21,6 +21,7 @@ from data_prep import (
     mir_st500,
     musan,
     musdb18,
+    musdb18_lyrics,
     n20emv2,
     noise,
     singing_corpora,
@@ -153,6 +154,7 @@ CORPORA: dict[str, Entry] = {
         vocadito,
         mir1k,
         musdb18,
+        musdb18_lyrics,
         medleyvox,
     )
 }
@@ -196,7 +198,8 @@ def prepare(name: str, data_dir, out_dir, **options) -> Summary | ClipSummary:
     >>> prepare("mirst", "corpus", "manifests")
     Traceback (most recent call last):
     speechbrain_ext.errors.ConfigError: unknown corpus mirst: use one of \
-mir_st500, n20emv2, tonas, ismir2014, vocadito, mir1k, musdb18, medleyvox, ...
+mir_st500, n20emv2, tonas, ismir2014, vocadito, mir1k, musdb18, \
+musdb18_lyrics, ...
     """
     function = _find(name).prepare
     known = list(signature(function).parameters)[2:]

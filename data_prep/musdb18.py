@@ -188,7 +188,7 @@ def prepare_musdb18(
     if audio_folder is not None:
         audio_folder = audio_folder_path(audio_folder)
         options["audio_folder"] = str(audio_folder)
-    songs, remarks = _list(folder, stems, audio_folder)
+    songs, remarks = list_songs(folder, stems, audio_folder)
     return prepare_songs(
         CORPUS,
         songs,
@@ -227,15 +227,41 @@ def download_musdb18(data_folder) -> Path:
     return fetch_record("1117372", data_folder, patterns=("musdb18.zip",))
 
 
-def _list(
-    folder: Path, stems: bool, audio_folder: Path | None
+def list_songs(
+    folder: Path, stems: bool, audio_folder: Path | None = None
 ) -> tuple[list[Song], list[str]]:
-    """Songs of the corpus, and remarks."""
+    """List the songs of the corpus, not opened yet.
+
+    Arguments
+    ---------
+    folder : Path
+        The corpus.
+    stems : bool
+        Whether drums, bass and other are media too.
+    audio_folder : Path, optional
+        Keeps the audio that is made, by its full path.
+
+    Returns
+    -------
+    list of Song
+    list of str
+        Remarks that name songs that are missing, and the validation songs
+        where they are not those of the corpus.
+
+    Raises
+    ------
+    ManifestError
+        As `prepare_musdb18`.
+    """
     tops = [
         place
         for place in (folder, *subfolders(folder))
         if any(os.path.isdir(place / part) for part in SONGS)
     ]
+    # A folder of lyrics may have such parts too.
+    tops.sort(
+        key=lambda top: not any(map(_has_songs, map(top.joinpath, SONGS)))
+    )
     if not tops:
         raise ManifestError(
             f"{folder}: holds neither train nor test: give the folder of "
@@ -272,6 +298,14 @@ def _list(
             kept = audio_folder and audio_folder / name
             songs.append(_song(name, files, split, stems, kept))
     return songs, remarks
+
+
+def _has_songs(folder: Path) -> bool:
+    """Whether a folder holds what may be songs."""
+    return bool(subfolders(folder)) or any(
+        path.name.lower().endswith(SUFFIX)
+        for path in entries(folder, Path.is_file)
+    )
 
 
 def _sources(folder: Path) -> list[tuple[str, list[Path]]]:
