@@ -1,7 +1,8 @@
 """Corpora on disk to manifests: one module per corpus, one schema for all.
 
 Beside the corpora of songs (`CORPORA`) there is material to mix with them
-(`MATERIAL`): recordings of noise, and noisy copies of songs.
+(`MATERIAL`): recordings of noise, noisy copies of songs, and remixes of songs
+with lyrics.
 
 `prepare` is what `singbrain prepare CORPUS DATA_DIR OUT_DIR` calls.
 """
@@ -24,6 +25,7 @@ from data_prep import (
     musdb18_lyrics,
     n20emv2,
     noise,
+    remixes,
     singing_corpora,
     tonas,
     vocadito,
@@ -164,6 +166,7 @@ CORPORA["minisinging"] = Entry(prepare_minisinging, None, "Apache-2.0", "")
 MATERIAL: dict[str, Entry] = {
     "musan": _entry(musan),
     "noise": Entry(noise.prepare_noise, None, "that of the songs", ""),
+    "remixes": Entry(remixes.prepare_remixes, None, "that of the songs", ""),
 }
 
 
@@ -175,7 +178,7 @@ def prepare(name: str, data_dir, out_dir, **options) -> Summary | ClipSummary:
     name : str
         A name of `CORPORA` or `MATERIAL`.
     data_dir : str or Path
-        Folder of the corpus; for `noise`, a manifest.
+        Folder of the corpus; for `noise` and `remixes`, a manifest.
     out_dir : str or Path
         Folder for what is made; made if it does not exist.
     **options

@@ -34,7 +34,7 @@ A song is decoded in blocks: memory does not depend on its length.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import zip_longest
@@ -228,7 +228,10 @@ def download_musdb18(data_folder) -> Path:
 
 
 def list_songs(
-    folder: Path, stems: bool, audio_folder: Path | None = None
+    folder: Path,
+    stems: bool,
+    audio_folder: Path | None = None,
+    valid_songs: Set[str] = VALID_SONGS,
 ) -> tuple[list[Song], list[str]]:
     """List the songs of the corpus, not opened yet.
 
@@ -240,6 +243,9 @@ def list_songs(
         Whether drums, bass and other are media too.
     audio_folder : Path, optional
         Keeps the audio that is made, by its full path.
+    valid_songs : set of str
+        Training songs that are for validation; a tenth of all where none of
+        them is there. Default: `VALID_SONGS`.
 
     Returns
     -------
@@ -285,8 +291,8 @@ def list_songs(
         if len(found.get(part, ())) != total and not synthetic
     ]
     train = {name for name, _ in found.get("train", ())}
-    valid = train & VALID_SONGS or held_out(train)
-    if valid and not valid <= VALID_SONGS and not synthetic:
+    valid = train & valid_songs or held_out(train)
+    if valid and not valid <= valid_songs and not synthetic:
         remarks.append(
             "no validation song of the corpus is there, so these are for "
             f"validation: {', '.join(sorted(valid, key=natural_key))}"

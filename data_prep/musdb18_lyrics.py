@@ -63,7 +63,6 @@ from data_prep.corpus import (
     Corpus,
     audio_folder_path,
     check_folder,
-    held_out,
     natural_key,
     prepare_songs,
 )
@@ -207,7 +206,7 @@ def prepare_musdb18_lyrics(
     if audio_folder is not None:
         audio_folder = audio_folder_path(audio_folder)
         options["audio_folder"] = str(audio_folder)
-    songs, remarks = musdb18.list_songs(folder, stems, audio_folder)
+    songs, remarks = musdb18.list_songs(folder, stems, audio_folder, DEV_SONGS)
     if lyrics_folder is None:
         lyrics_folder = folder / FOLDER
         if not lyrics_folder.is_dir():
@@ -219,21 +218,16 @@ def prepare_musdb18_lyrics(
         if path is None:
             without.append(song.song_id)
             continue
-        split = song.split
-        if split != "test":
-            split = "valid" if song.song_id in DEV_SONGS else "train"
-        kept.append(replace(song, split=split))
+        kept.append(song)
         lines[song.song_id] = [
-            replace(line, split=split) for line in read_lyrics_file(path)
+            replace(line, song=song.song_id, split=song.split)
+            for line in read_lyrics_file(path)
         ]
     if not kept:
         raise ManifestError(
             f"{lyrics_folder}: has no lyrics (<artist> - <title>.txt) of "
             f"{len(songs)} songs: get them from {CORPUS.url}"
         )
-    if not any(song.split == "valid" for song in kept):
-        kept, lines = _held_out(kept, lines)
-    remarks = [text for text in remarks if "validation" not in text]
     for names, what in (
         (without, "songs have no lyrics and are left out"),
         ([path.stem for path in files.values()], "text files are of no song"),
@@ -383,23 +377,6 @@ def _key(name: str) -> str:
     """What is compared of two names of a song: letters and digits."""
     name = unicodedata.normalize("NFKD", name.replace("&", "and"))
     return "".join(filter(str.isalnum, name.casefold()))
-
-
-def _held_out(songs, lines):
-    """Hold songs out where none of the corpus's own is there."""
-    train = [song.song_id for song in songs if song.split == "train"]
-    valid = held_out(train)
-    songs = [
-        replace(song, split="valid") if song.song_id in valid else song
-        for song in songs
-    ]
-    lines = {
-        song: [replace(r, split="valid") for r in rows]
-        if song in valid
-        else rows
-        for song, rows in lines.items()
-    }
-    return songs, lines
 
 
 # ------------------------------------------------------------- the table
