@@ -381,7 +381,8 @@ def beat_shift(wanted: Sequence, own: Sequence, limit_s: float = 4.0) -> float:
     Returns
     -------
     float
-        Seconds by which `own` is to be late, a multiple of 5 ms.
+        Seconds by which `own` is to be late, a multiple of 5 ms; 0 if there
+        are no beats.
 
     Example
     -------
@@ -390,6 +391,8 @@ def beat_shift(wanted: Sequence, own: Sequence, limit_s: float = 4.0) -> float:
     """
     reach = round(limit_s / _GRID_S)
     one, other = _bells(wanted), _bells(own)
+    if not (one.any() and other.any()):
+        return 0.0
     size = 1 << (len(one) + len(other)).bit_length()
     fits = np.fft.irfft(
         np.fft.rfft(one, size) * np.conj(np.fft.rfft(other, size)), size

@@ -86,6 +86,7 @@ def test_tempo_change():
     assert tempo_change(120, 100, 0.15) is None
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(-5, 6), st.permutations(range(12)))
 def test_key_change_undoes_a_transposition(semitones, ranks):
     own = np.array(ranks) / sum(ranks)
@@ -111,6 +112,7 @@ def test_beat_shift_takes_the_nearest_of_equal_places():
     assert beat_shift(beats, []) == 0
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 50), st.floats(0.5, 9)), max_size=8),
     st.floats(1, 60),
@@ -125,7 +127,7 @@ def test_no_line_is_cut(spans, end):
 def test_a_pause_is_no_line_and_an_unintelligible_line_is_one():
     rejected = Line("x", "train", 1, 4.0, 9.0, "c", "", "", "marked")
     assert cut_between([line(1, 3), line(3, 9, category="d")], 5.0) == 5.0
-    assert cut_between([line(1, 3), rejected], 5.0) == 3.0
+    assert cut_between([line(1, 3), rejected], 5.0) == 4.0
 
 
 # --- drawing ---------------------------------------------------------------
@@ -152,8 +154,8 @@ SONGS = {
     for name, tempo, key, trim in (
         ("A - A", 120, 0, 0.0),
         ("B - B", 110, 2, 1.5),
-        ("C - C", 66, 3, 0.25),
-        ("D - D", 180, 0, 0.0),  # fits no other tempo
+        ("C - C", 62, 3, 0.25),
+        ("D - D", 160, 0, 0.0),  # fits no other tempo
         ("E - E", 125, 9, 2.0),
     )
 }
@@ -263,7 +265,7 @@ def test_pitch_is_transposed():
     wav = np.sin(2 * np.pi * 440 * time).astype(np.float32)[:, None]
     out = stretched(wav, RATE, 0.8, 3)[RATE // 2 : RATE // 2 + RATE, 0]
     hertz = np.argmax(np.abs(np.fft.rfft(out * np.hanning(RATE))))
-    assert hertz == pytest.approx(440 * 2 ** (3 / 12), abs=1.5)
+    assert hertz == pytest.approx(440 * 2 ** (3 / 12), rel=0.005)
 
 
 def test_sum_of_stems(tmp_path):
@@ -271,7 +273,7 @@ def test_sum_of_stems(tmp_path):
     values = {"vocals": 0.5, "drums": 0.5, "bass": 0.25, "other": -0.125}
     media = {}
     for stem, value in values.items():
-        path = write_audio(tmp_path / f"{stem}.wav", np.full(800, value), 800)
+        path = write_audio(tmp_path / f"{stem}.wav", np.full(8000, value), 8000)
         media[stem] = str(path)
     parts = tuple(
         Part(stem, "x", 0.25, delay_s=0.5 if stem == "bass" else 0.0)
@@ -279,9 +281,9 @@ def test_sum_of_stems(tmp_path):
     )
     sounds, rate = render_remix(Remix(0, 0.75, parts), {"x": media})
     gain = 1 / (1.01 * 1.125)  # of all stems together
-    assert rate == 800 and sounds["mixture"].shape == (600, 1)
-    assert sounds["mixture"][100, 0] == pytest.approx(0.875 * gain, abs=1e-4)
-    assert sounds["mixture"][500, 0] == pytest.approx(1.125 * gain, abs=1e-4)
+    assert rate == 8000 and sounds["mixture"].shape == (6000, 1)
+    assert sounds["mixture"][1000, 0] == pytest.approx(0.875 * gain, abs=1e-4)
+    assert sounds["mixture"][5000, 0] == pytest.approx(1.125 * gain, abs=1e-4)
     assert sounds["mixture"][-1, 0] == 0  # faded
     total = sounds["vocals"] + sounds["accompaniment"]
     assert np.array_equal(total, sounds["mixture"])
@@ -297,7 +299,13 @@ def test_missing_library(monkeypatch):
 
 TEMPI = {"A - A": 120.0, "B - B": 110.0, "C - C": 126.0}
 TRIMS = {"A - A": 0.0, "B - B": 0.75, "C - C": 1.3}
+FIRST_BEATS = {"A - A": 0.0, "B - B": 0.3, "C - C": 0.9}
 SECONDS = 16.0
+
+
+def beats(name):
+    first = TRIMS[name] + FIRST_BEATS[name]
+    return np.arange(first, SECONDS - 0.1, 60 / TEMPI[name])
 
 
 def write_song(folder, name):
@@ -308,7 +316,7 @@ def write_song(folder, name):
     tone = np.sin(2 * np.pi * 55 * 2 ** (number / 12) * time)
     starts = np.arange(1.5 + number / 8, 14.0, 2.0)
     sounds = {
-        "drums": clicks(np.arange(trim, SECONDS, 60 / TEMPI[name]), SECONDS),
+        "drums": clicks(beats(name), SECONDS),
         "bass": 0.1 * tone * (time >= trim),
         "other": 0.05 * np.sin(2 * np.pi * 220 * time) * (time >= trim),
         "vocals": clicks(starts, SECONDS, seed=1),
@@ -346,14 +354,12 @@ def write_corpus(folder, splits=None):
 
 def stub(song, mixture, drums, bass):
     """What is to be heard of a song, without hearing it."""
-    period = 60 / TEMPI[song]
-    beats = np.arange(TRIMS[song], SECONDS, period)
     return SongAnalysis(
         song,
         SECONDS,
         TRIMS[song],
         TEMPI[song],
-        tuple(beats.tolist()),
+        tuple(beats(song).tolist()),
         tuple(np.roll(np.eye(12)[9], "ABC".index(song[0])).tolist()),
     )
 
@@ -520,8 +526,8 @@ def test_tempo_beats_key_and_silence_are_heard(name, tmp_path):
     assert found.reason == "" and found.duration_s == SECONDS
     assert found.trim_s == pytest.approx(0.75, abs=0.002)
     assert found.tempo == pytest.approx(110, rel=0.005)
-    beats = np.array(found.beats) - 0.75
-    off = (beats + 15 / 55) % (30 / 55) - 15 / 55
+    late = np.array(found.beats) - 1.05
+    off = (late + 15 / 55) % (30 / 55) - 15 / 55
     assert np.abs(off - np.median(off)).max() < 0.03
     assert np.abs(np.median(off)) < 0.05
     assert np.argmax(found.chroma) == 10  # a sharp
