@@ -107,8 +107,8 @@ TABLE = "lines.csv"
 
 UNINTELLIGIBLE = "marked as unintelligible"
 
-# Lines begin and end at whole seconds; what is sung is at most this far away
-# (measured by the authors of a system that used them).
+# Lines begin and end at whole seconds; a published system that muted what is
+# outside of them left this much on both sides.
 MARGIN_S = 0.65
 
 _TIME = r"(\d+):(\d+(?:\.\d+)?)"
@@ -557,7 +557,7 @@ def lyric_spans(
         Of one song.
     margin_s : float
         Seconds that are added on both sides of a line; lines whose margins
-        meet are one span. Default: 0.65, as far as line times may be off.
+        meet are one span. Default: 0.65, for times to the second.
     rejected : bool
         Whether lines that are rejected count too, as they must where what is
         sung is to be kept although nobody knows the words. Default: False.
