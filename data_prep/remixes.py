@@ -201,8 +201,8 @@ def prepare_remixes(
             _tell(f"{name} {analysis.reason} and is left out")
     if len(usable) < 2:
         raise ManifestError(
-            f"{manifest}: {len(usable)} of {len(names)} songs have drums, a "
-            "beat and a bass: give at least 2"
+            f"{manifest}: {len(usable)} of {len(names)} songs have a beat: "
+            "give at least 2"
         )
     count = passes * len(usable)
     drawn = [draw_remix(usable, lines, seed, k, settings) for k in range(count)]
@@ -302,7 +302,7 @@ def _analyses(folder: Path, media, sizes, n_jobs, overwrite) -> dict:
     found = {}
     for name, file in files.items():
         facts = json.loads((folder / file).read_text(encoding="utf-8"))
-        lists = {key: tuple(facts[key]) for key in ("beats", "chroma")}
+        lists = {key: tuple(v) for key, v in facts.items() if type(v) is list}
         found[name] = SongAnalysis(**facts | lists)
     return found
 
@@ -312,13 +312,11 @@ def _analyse(output: Path, name: str, media: dict, file: str):
     if (output / file).is_file():
         return None
     try:
-        found = analyse_song(
-            name,
-            *(
-                read_audio(media[kind], sample_rate=ANALYSIS_RATE)
-                for kind in ("mixture", "drums", "bass")
-            ),
-        )
+        sounds = {
+            kind: read_audio(path, sample_rate=ANALYSIS_RATE)
+            for kind, path in media.items()
+        }
+        found = analyse_song(name, sounds.pop("mixture"), sounds)
         with atomic_path(output / file) as path:
             path.write_text(json.dumps(asdict(found)), encoding="utf-8")
     except SingBrainError as error:

@@ -11,7 +11,8 @@ lines' times go where the voice goes.
 `render_remix` makes it sound.
 
 Departures from the automix: drums keep their pitch and need not match a key;
-tempo is the mean distance of beats, not the nearest lag of an autocorrelation.
+songs without drums or bass lend their other stems; tempo is the mean distance
+of beats, not the nearest lag of an autocorrelation.
 Departures from the first remixes with lyrics: what is trimmed is taken off the
 lines' times too, lines keep their ends, and a line that is over before the cut
 is not lost.
@@ -41,8 +42,8 @@ ANALYSIS_RATE = 22050
 _HOP = 256
 _CHROMA_HOP = 512
 
-# Of the mixture's standard deviation: softer starts are silence, softer drums
-# are none.
+# Of the mixture's standard deviation: softer starts are silence, softer stems
+# do not play.
 _SILENT = 0.01
 # Window of the level of the bass, and what of its peak counts as playing.
 _BASS_WINDOW_S = 10000 / 44100
@@ -85,6 +86,8 @@ class SongAnalysis:
     chroma : tuple of float
         How often each of the twelve pitch classes, from C, is the strongest
         one in the bass; they add up to 1.
+    stems : tuple of str
+        Those of `STEMS` that are heard.
     reason : str
         Why the song cannot be used; empty if it can.
     """
@@ -95,6 +98,7 @@ class SongAnalysis:
     tempo: float = 0.0
     beats: tuple[float, ...] = ()
     chroma: tuple[float, ...] = ()
+    stems: tuple[str, ...] = STEMS
     reason: str = ""
 
 
@@ -234,20 +238,28 @@ class Remix:
 # ------------------------------------------------------------------- hearing
 
 
-def analyse_song(song: str, mixture, drums, bass) -> SongAnalysis:
+def analyse_song(
+    song: str, mixture, stems: Mapping[str, np.ndarray]
+) -> SongAnalysis:
     """Hear tempo, beats, key and leading silence.
+
+    Beats are those of the drums, the key is that of the bass. Where there are
+    none, the mixture has to do for the beats, and `other`, if that is heard, or
+    else the mixture for the key.
 
     Arguments
     ---------
     song : str
         Its name.
-    mixture, drums, bass : np.ndarray (samples,)
-        At `ANALYSIS_RATE`, equally long.
+    mixture : np.ndarray (samples,)
+        At `ANALYSIS_RATE`.
+    stems : mapping of str to np.ndarray (samples,)
+        Those of `STEMS`, as long as the mixture.
 
     Returns
     -------
     SongAnalysis
-        With a reason if it has no drums, too few beats or no bass.
+        With a reason if it is silent or has too few beats.
 
     Raises
     ------
@@ -259,12 +271,16 @@ def analyse_song(song: str, mixture, drums, bass) -> SongAnalysis:
     level = float(np.std(mixture))
     loud = np.flatnonzero(np.abs(mixture) >= _SILENT * level)
     if not level or not len(loud):
-        return replace(found, reason="is silent")
-    found = replace(found, trim_s=int(loud[0]) / ANALYSIS_RATE)
-    if float(np.std(drums)) <= _SILENT * level:
-        return replace(found, reason="has no drums")
+        return replace(found, stems=(), reason="is silent")
+    heard = [s for s in STEMS if float(np.std(stems[s])) > _SILENT * level]
+    found = replace(
+        found, trim_s=int(loud[0]) / ANALYSIS_RATE, stems=tuple(heard)
+    )
     _, beats = librosa.beat.beat_track(
-        y=drums, sr=ANALYSIS_RATE, hop_length=_HOP, units="time"
+        y=stems["drums"] if "drums" in heard else mixture,
+        sr=ANALYSIS_RATE,
+        hop_length=_HOP,
+        units="time",
     )
     if len(beats) < _MIN_BEATS:
         return replace(
@@ -273,9 +289,8 @@ def analyse_song(song: str, mixture, drums, bass) -> SongAnalysis:
     # The slope of all beats: single distances are whole frames.
     period = np.polynomial.Polynomial.fit(range(len(beats)), beats, 1)
     tempo = 60 / float(period.convert().coef[1])
-    chroma = _bass_chroma(librosa, bass)
-    if chroma is None:
-        return replace(found, reason="has no bass")
+    tonal = [stems[stem] for stem in ("bass", "other") if stem in heard]
+    chroma = _chroma(librosa, [*tonal, mixture][0])
     return replace(
         found,
         tempo=round(tempo, 4),
@@ -284,15 +299,13 @@ def analyse_song(song: str, mixture, drums, bass) -> SongAnalysis:
     )
 
 
-def _bass_chroma(librosa, bass) -> np.ndarray | None:
-    """Shares of the pitch classes where the bass plays; None if it does not."""
+def _chroma(librosa, bass) -> np.ndarray:
+    """Shares of the pitch classes where a stem plays."""
     window = seconds_to_samples(_BASS_WINDOW_S, ANALYSIS_RATE)
     power = np.cumsum(np.concatenate([[0.0], np.square(bass, dtype=float)]))
     ahead = np.minimum(np.arange(len(bass)) + window // 2, len(bass))
     behind = np.maximum(np.arange(len(bass)) - window // 2, 0)
     level = np.sqrt(np.maximum(power[ahead] - power[behind], 0.0) / window)
-    if not len(level) or level.max() < 1e-5:
-        return None
     playing = bass[level >= _BASS_FLOOR * level.max()]
     # Shorter than this, the longest filter does not fit in.
     if len(playing) < ANALYSIS_RATE:
@@ -496,8 +509,12 @@ def draw_remix(
     names = sorted(songs)
     model = songs[names[index % len(names)]]
     order = [STEMS[k] for k in rng.permutation(len(STEMS))]
+    leading = [stem for stem in order if stem in model.stems]
     if settings.keep_vocals:
-        order.sort(key=lambda stem: stem != "vocals")
+        leading = [stem for stem in leading if stem == "vocals"]
+    if not leading:
+        return None
+    order.sort(key=lambda stem: stem != leading[0])
     parts = {order[0]: Part(order[0], model.song, model.trim_s)}
     wanted = _heard(model, parts[order[0]])
     for stem in order[1:]:
@@ -536,6 +553,8 @@ def draw_remix(
 
 def _fitted(stem, song, model, settings) -> Part | None:
     """A stem in the tempo and key of another song; None if it does not fit."""
+    if stem not in song.stems:
+        return None
     speed = tempo_change(model.tempo, song.tempo, settings.tempo)
     semitones = 0
     if stem != "drums":
