@@ -1,7 +1,8 @@
 """Corpora on disk to manifests: one module per corpus, one schema for all.
 
 Beside the corpora of songs (`CORPORA`) there is material to mix with them
-(`MATERIAL`): recordings of noise, and noisy copies of songs.
+(`MATERIAL`): recordings of noise, noisy copies of songs, and remixes of songs
+with lyrics.
 
 `prepare` is what `singbrain prepare CORPUS DATA_DIR OUT_DIR` calls.
 """
@@ -21,8 +22,10 @@ from data_prep import (
     mir_st500,
     musan,
     musdb18,
+    musdb18_lyrics,
     n20emv2,
     noise,
+    remixes,
     singing_corpora,
     tonas,
     vocadito,
@@ -153,6 +156,7 @@ CORPORA: dict[str, Entry] = {
         vocadito,
         mir1k,
         musdb18,
+        musdb18_lyrics,
         medleyvox,
     )
 }
@@ -162,6 +166,7 @@ CORPORA["minisinging"] = Entry(prepare_minisinging, None, "Apache-2.0", "")
 MATERIAL: dict[str, Entry] = {
     "musan": _entry(musan),
     "noise": Entry(noise.prepare_noise, None, "that of the songs", ""),
+    "remixes": Entry(remixes.prepare_remixes, None, "that of the songs", ""),
 }
 
 
@@ -173,7 +178,7 @@ def prepare(name: str, data_dir, out_dir, **options) -> Summary | ClipSummary:
     name : str
         A name of `CORPORA` or `MATERIAL`.
     data_dir : str or Path
-        Folder of the corpus; for `noise`, a manifest.
+        Folder of the corpus; for `noise` and `remixes`, a manifest.
     out_dir : str or Path
         Folder for what is made; made if it does not exist.
     **options
@@ -196,7 +201,8 @@ def prepare(name: str, data_dir, out_dir, **options) -> Summary | ClipSummary:
     >>> prepare("mirst", "corpus", "manifests")
     Traceback (most recent call last):
     speechbrain_ext.errors.ConfigError: unknown corpus mirst: use one of \
-mir_st500, n20emv2, tonas, ismir2014, vocadito, mir1k, musdb18, medleyvox, ...
+mir_st500, n20emv2, tonas, ismir2014, vocadito, mir1k, musdb18, \
+musdb18_lyrics, ...
     """
     function = _find(name).prepare
     known = list(signature(function).parameters)[2:]

@@ -156,13 +156,8 @@ def make_files(
     output, files = Path(output_folder), list(files)
     name = marker["corpus"]
     marker = json.loads(json.dumps(marker))
-    done, begun = _read(output / MARKER), _read(output / UNFINISHED)
-    old = done or begun
-    reason = difference(old, marker) if old else None
-    if reason and not overwrite:
-        raise OutputError(
-            f"{output}: {reason}: choose another folder or allow overwriting"
-        )
+    done = _read(output / MARKER)
+    old, reason = check_earlier(output, marker, overwrite)
     if done and not reason:
         if all((output / file).is_file() for file in done["files"]):
             print(
@@ -201,6 +196,41 @@ def make_files(
     with suppress(OSError):
         (output / UNFINISHED).unlink()
     return True
+
+
+def check_earlier(
+    output: Path, marker: dict, overwrite: bool = False
+) -> tuple[dict | None, str | None]:
+    """Look at what was made in a folder before, finished or not.
+
+    Arguments
+    ---------
+    output : Path
+    marker : dict
+        Of what is to be made, as in `make_files`.
+    overwrite : bool
+        Whether the result of other options is accepted. Default: False.
+
+    Returns
+    -------
+    dict or None
+        Marker of what is there; None if nothing is.
+    str or None
+        Why that is not what is wanted; None if it is.
+
+    Raises
+    ------
+    OutputError
+        If it is not and may not be replaced.
+    """
+    marker = json.loads(json.dumps(marker))
+    old = _read(output / MARKER) or _read(output / UNFINISHED)
+    reason = difference(old, marker) if old else None
+    if reason and not overwrite:
+        raise OutputError(
+            f"{output}: {reason}: choose another folder or allow overwriting"
+        )
+    return old, reason
 
 
 def _read(path: Path) -> dict | None:

@@ -538,6 +538,7 @@ def prepare_songs(
     cut_overlaps: bool = False,
     n_jobs: int = 1,
     overwrite: bool = False,
+    finish: Callable | None = None,
 ) -> Summary:
     """Check songs and write their notes and manifests.
 
@@ -565,6 +566,9 @@ def prepare_songs(
     overwrite : bool
         Whether the result of another preparation may be replaced. That of the
         same one is taken as it is, whatever this says.
+    finish : callable, optional
+        `finish(folder) -> list of str` writes further tables beside the
+        manifests, which are there already, and gives remarks.
 
     Returns
     -------
@@ -639,6 +643,9 @@ def prepare_songs(
             url=corpus.url,
             remarks=(*remarks, *found),
         )
+        if finish is not None:
+            remarks = (*summary.remarks, *finish(staging))
+            summary = replace(summary, remarks=remarks)
         marker["summary"] = {
             key: value
             for key, value in asdict(summary).items()

@@ -34,7 +34,7 @@ A song is decoded in blocks: memory does not depend on its length.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import zip_longest
@@ -188,7 +188,7 @@ def prepare_musdb18(
     if audio_folder is not None:
         audio_folder = audio_folder_path(audio_folder)
         options["audio_folder"] = str(audio_folder)
-    songs, remarks = _list(folder, stems, audio_folder)
+    songs, remarks = list_songs(folder, stems, audio_folder)
     return prepare_songs(
         CORPUS,
         songs,
@@ -227,15 +227,47 @@ def download_musdb18(data_folder) -> Path:
     return fetch_record("1117372", data_folder, patterns=("musdb18.zip",))
 
 
-def _list(
-    folder: Path, stems: bool, audio_folder: Path | None
+def list_songs(
+    folder: Path,
+    stems: bool,
+    audio_folder: Path | None = None,
+    valid_songs: Set[str] = VALID_SONGS,
 ) -> tuple[list[Song], list[str]]:
-    """Songs of the corpus, and remarks."""
+    """List the songs of the corpus, not opened yet.
+
+    Arguments
+    ---------
+    folder : Path
+        The corpus.
+    stems : bool
+        Whether drums, bass and other are media too.
+    audio_folder : Path, optional
+        Keeps the audio that is made, by its full path.
+    valid_songs : set of str
+        Training songs that are for validation; a tenth of all where none of
+        them is there. Default: `VALID_SONGS`.
+
+    Returns
+    -------
+    list of Song
+    list of str
+        Remarks that name songs that are missing, and the validation songs
+        where they are not those of the corpus.
+
+    Raises
+    ------
+    ManifestError
+        As `prepare_musdb18`.
+    """
     tops = [
         place
         for place in (folder, *subfolders(folder))
         if any(os.path.isdir(place / part) for part in SONGS)
     ]
+    # A folder of lyrics may have such parts too.
+    tops.sort(
+        key=lambda top: not any(map(_has_songs, map(top.joinpath, SONGS)))
+    )
     if not tops:
         raise ManifestError(
             f"{folder}: holds neither train nor test: give the folder of "
@@ -259,8 +291,8 @@ def _list(
         if len(found.get(part, ())) != total and not synthetic
     ]
     train = {name for name, _ in found.get("train", ())}
-    valid = train & VALID_SONGS or held_out(train)
-    if valid and not valid <= VALID_SONGS and not synthetic:
+    valid = train & valid_songs or held_out(train)
+    if valid and not valid <= valid_songs and not synthetic:
         remarks.append(
             "no validation song of the corpus is there, so these are for "
             f"validation: {', '.join(sorted(valid, key=natural_key))}"
@@ -272,6 +304,14 @@ def _list(
             kept = audio_folder and audio_folder / name
             songs.append(_song(name, files, split, stems, kept))
     return songs, remarks
+
+
+def _has_songs(folder: Path) -> bool:
+    """Whether a folder holds what may be songs."""
+    return bool(subfolders(folder)) or any(
+        path.name.lower().endswith(SUFFIX)
+        for path in entries(folder, Path.is_file)
+    )
 
 
 def _sources(folder: Path) -> list[tuple[str, list[Path]]]:

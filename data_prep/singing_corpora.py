@@ -35,6 +35,7 @@ from data_prep.corpus import (
 )
 from data_prep.librispeech import LIBRISPEECH
 from data_prep.manifest import Summary
+from data_prep.musdb18_lyrics import UNINTELLIGIBLE, read_lyrics_file
 from data_prep.voice_corpus import (
     Recording,
     VoiceSet,
@@ -75,41 +76,27 @@ def solo_lines(path: Path) -> list[tuple[int, float, float]]:
     Arguments
     ---------
     path : Path
-        A song's file of the lyrics extension. A line is `start end type
-        lyrics`, with times as minutes:seconds; the type `a` is one singer. An
-        asterisk starts a line that its authors rejected.
+        A song's file of the lyrics extension, see
+        `musdb18_lyrics.read_lyrics_file`.
 
     Returns
     -------
     list of (int, float, float)
-        Number of the line from 0, start and stop in seconds, of type `a`.
+        Number of the line from 0, start and stop in seconds, of category
+        `a` and not marked as unintelligible.
 
     Raises
     ------
     ManifestError
         If a line is something else.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: cannot be read: {error}") from None
-    found = []
-    for number, line in enumerate(lines):
-        if not line.strip() or line.startswith("*"):
-            continue
-        match = re.match(
-            r"(\d+):(\d+(?:\.\d+)?)\s+(\d+):(\d+(?:\.\d+)?)\s+([a-d])\b", line
-        )
-        if match is None:
-            raise ManifestError(
-                f"{path}, line {number + 1}: {line[:40]!r} is not "
-                "minutes:seconds minutes:seconds a|b|c|d lyrics"
-            )
-        minutes, seconds, till, end = map(float, match.groups()[:4])
-        start, stop = 60 * minutes + seconds, 60 * till + end
-        if match[5] == "a" and stop > start:
-            found.append((number, start, stop))
-    return found
+    return [
+        (line.line - 1, line.start_s, line.stop_s)
+        for line in read_lyrics_file(path)
+        if line.category == "a"
+        and line.timed
+        and line.rejected != UNINTELLIGIBLE
+    ]
 
 
 def _musdb18_voices(folder: Path):

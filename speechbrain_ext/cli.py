@@ -173,6 +173,9 @@ examples:
   singbrain prepare noise manifests/n20emv2/test.csv noisy/n20emv2 \\
       --set noise_folder=noise/musan --set data_root=corpora/N20EMv2
       writes noisy copies of the songs of a manifest, and their manifests
+  singbrain prepare remixes manifests/musdb18_lyrics/train.csv remixes \\
+      --set data_root=corpora/MUSDB18-HQ --jobs 4
+      makes mashups of songs with lyrics, in one tempo and key
 `singbrain prepare av_hubert -h` explains how to convert a lip reader.
 `singbrain prepare lips -h` explains how to cut mouths out of videos.
 """
@@ -2005,7 +2008,7 @@ def _add_prepare(parser):
         "data_dir",
         nargs="?",
         metavar="DATA_DIR",
-        help="the corpus on disk; for noise, a manifest",
+        help="the corpus on disk; for noise and remixes, a manifest",
     )
     add(
         "out_dir",
@@ -2045,10 +2048,11 @@ def _add_prepare(parser):
         help="another option of the corpus, as annotator=A2 (vocadito), "
         "medium=mixture (mir_st500), cut_overlaps=false or "
         "layout=tonas (minisinging), protocol=random_song or whole=true "
-        "(mir1k), stems=false or audio_folder=DIR (musdb18), config=DIR "
+        "(mir1k), stems=false or audio_folder=DIR (musdb18), "
+        "lyrics_folder=DIR (musdb18_lyrics), config=DIR "
         "(medleyvox), datasets=[csd, nus48e] (singing_corpora), n_train=8000 "
-        "(musan), kinds=[white, babble] or level=mean_abs (noise); may be "
-        "repeated",
+        "(musan), kinds=[white, babble] or level=mean_abs (noise), "
+        "passes=2 or keep_vocals=true (remixes); may be repeated",
     )
     add("--list", action="store_true", help="list the corpora and noises known")
 

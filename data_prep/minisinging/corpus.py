@@ -52,7 +52,10 @@ _VOICES = 198491317
 
 # Options that a layout did not have at first, with the value that stands for
 # what was written then.
-_LATER = {"n20emv2": {"video": False, "f0": False}}
+_LATER = {
+    "n20emv2": {"video": False, "f0": False},
+    "musdb18": {"lyrics": False},
+}
 
 # Parts of a song in MUSDB18's terms; all that is not named is "other".
 _MUSDB18_STEMS = {
@@ -596,6 +599,7 @@ def as_musdb18(
     seed=0,
     accompaniment_db=(-3.0, 6.0),
     container="wav",
+    lyrics=False,
     n_jobs=1,
     progress=True,
 ) -> Path:
@@ -606,6 +610,7 @@ def as_musdb18(
         {train,test}/Mini Singer <k> - Song <k>/{mixture,drums,bass,other,
                                                  vocals}.wav
         {train,test}/Mini Singer <k> - Song <k>.stem.mp4
+        lyrics/{train,test}/Mini Singer <k> - Song <k>.txt
 
     16 bits, 44.1 kHz; the mixture is the sum of its stems, exactly so in WAV
     files. Vocals are the singer in the middle and a second one, if there is
@@ -627,6 +632,10 @@ def as_musdb18(
     container : str, optional
         wav (default), a folder of WAV files per song; or stem.mp4, one file
         per song that holds all tracks, as AAC.
+    lyrics : bool, optional
+        Whether to write lines with times to the second, in the format of the
+        lyrics extension (`data_prep.musdb18_lyrics`); a line is of category b
+        where a second singer sings along. Default: False.
     seed, n_jobs, progress
         As in `as_mir_st500`.
 
@@ -646,6 +655,8 @@ def as_musdb18(
         raise ConfigError(
             f"container is {container!r}: use one of wav, stem.mp4"
         )
+    if not isinstance(lyrics, bool):
+        raise ConfigError(f"lyrics is {lyrics!r}: use true or false")
     options = _options(
         "musdb18",
         2,
@@ -655,6 +666,7 @@ def as_musdb18(
         seed=seed,
         accompaniment_db=accompaniment_db,
         container=container,
+        lyrics=lyrics,
         sample_rate=44100,
     )
     songs = [
@@ -1075,6 +1087,10 @@ def _musdb18_song(target, song, options):
     tracks = {"mixture": sum(stems.values()), **stems}
     folder = target / song["split"]
     folder.mkdir(exist_ok=True)
+    if options["lyrics"]:
+        path = target / "lyrics" / song["split"] / f"{song['song']}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_text(path, "".join(_lyric_lines(clip)))
     if options["container"] == "stem.mp4":
         path = folder / f"{song['song']}.stem.mp4"
         write_tracks(path, list(tracks.values()), rate)
@@ -1083,6 +1099,41 @@ def _musdb18_song(target, song, options):
     for name, track in tracks.items():
         write_audio(folder / song["song"] / f"{name}.wav", track, rate)
     return clip.notes
+
+
+def _lyric_lines(clip):
+    """Lines of a clip in the format of MUSDB18's lyrics extension.
+
+    Lines last 2 s or more and end at a pause, or after ten words. Times are
+    the nearest second, so that they are off by half a second at most, unless
+    the last line is shorter than that.
+    """
+    lines = []
+    for start, stop, word in clip.words:
+        line = lines[-1] if lines else None
+        if line is None or (
+            line[1] - line[0] >= 2.0
+            and (start - line[1] > 0.3 or len(line[2]) >= 10)
+        ):
+            lines.append([start, stop, [word]])
+        else:
+            line[1] = stop
+            line[2].append(word)
+    kind = "b" if "backing" in clip.stems else "a"
+    rows, end = [], 0
+    for start, stop, words in lines:
+        first = max(end, int(start + 0.5))
+        if first - end >= 2:
+            rows.append((end, first, "d", "-"))
+        end = max(first + 1, int(stop + 0.5))
+        rows.append((first, end, kind, " ".join(words)))
+    if clip.duration - end >= 2:
+        rows.append((end, int(clip.duration), "d", "-"))
+    for first, end, kind, text in rows:
+        yield (
+            f"{first // 60:02d}:{first % 60:02d} {end // 60:02d}:"
+            f"{end % 60:02d} {kind} {text}\n"
+        )
 
 
 def _medleyvox_song(target, song, options):

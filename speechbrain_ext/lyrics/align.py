@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from speechbrain_ext.errors import LyricsError
-from speechbrain_ext.lyrics.lexicon import Lexicon, spoken_form
+from speechbrain_ext.lyrics.lexicon import Lexicon
 from speechbrain_ext.lyrics.phones import INDEX, NOISE, SILENCE
 from speechbrain_ext.lyrics.posteriorgram import Posteriorgram
 from speechbrain_ext.lyrics.timed import (
@@ -27,6 +27,7 @@ from speechbrain_ext.lyrics.timed import (
     lyrics_text,
     read_timed,
 )
+from speechbrain_ext.lyrics.words import spoken_form
 
 # A phone lasts at least this long, where frames are short enough.
 SHORTEST_S = 0.04

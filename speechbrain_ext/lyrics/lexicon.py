@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import lzma
 import re
-import unicodedata
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
@@ -17,34 +16,10 @@ from speechbrain_ext.errors import (
 )
 from speechbrain_ext.lyrics.acoustic import pocketsphinx_folder
 from speechbrain_ext.lyrics.phones import fold, ipa_to_phones
+from speechbrain_ext.lyrics.words import spoken_form
 
 # Pronunciations of a word that are tried, at most.
 MAX_VARIANTS = 4
-# "singin'" is said with another end; quotes of all kinds are one.
-_QUOTES = str.maketrans({"’": "'", "‘": "'", "`": "'", "´": "'"})
-_EDGE = re.compile(r"^[^\w']+|[^\w']+$")
-
-
-def spoken_form(word) -> str:
-    """A word without the marks around it, in small letters.
-
-    Arguments
-    ---------
-    word : str
-
-    Returns
-    -------
-    str
-        Empty if it has no letter and no digit.
-
-    Example
-    -------
-    >>> spoken_form("“Don’t,”"), spoken_form("–"), spoken_form("'cause")
-    ("don't", '', "'cause")
-    """
-    word = unicodedata.normalize("NFC", word).translate(_QUOTES).lower()
-    word = _EDGE.sub("", word)
-    return word if re.search(r"\w", word) else ""
 
 
 class Lexicon:
