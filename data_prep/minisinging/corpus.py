@@ -38,6 +38,7 @@ from speechbrain_ext.f0 import (
 )
 from speechbrain_ext.files import atomic_folder
 from speechbrain_ext.formats import write_mir_st500, write_notes
+from speechbrain_ext.lyrics.timed import write_phones
 from speechbrain_ext.notes import midi_to_hz
 
 MARKER = "minisinging.json"
@@ -52,7 +53,10 @@ _VOICES = 198491317
 
 # Options that a layout did not have at first, with the value that stands for
 # what was written then.
-_LATER = {"n20emv2": {"video": False, "f0": False}}
+_LATER = {
+    "n20emv2": {"video": False, "f0": False},
+    "musdb18": {"phones": False},
+}
 
 # Parts of a song in MUSDB18's terms; all that is not named is "other".
 _MUSDB18_STEMS = {
@@ -596,6 +600,7 @@ def as_musdb18(
     seed=0,
     accompaniment_db=(-3.0, 6.0),
     container="wav",
+    phones=False,
     n_jobs=1,
     progress=True,
 ) -> Path:
@@ -606,6 +611,8 @@ def as_musdb18(
         {train,test}/Mini Singer <k> - Song <k>/{mixture,drums,bass,other,
                                                  vocals}.wav
         {train,test}/Mini Singer <k> - Song <k>.stem.mp4
+        {train,test}/Mini Singer <k> - Song <k>/phones.csv     phone, onset_s,
+        {train,test}/Mini Singer <k> - Song <k>.phones.csv     offset_s
 
     16 bits, 44.1 kHz; the mixture is the sum of its stems, exactly so in WAV
     files. Vocals are the singer in the middle and a second one, if there is
@@ -627,8 +634,11 @@ def as_musdb18(
     container : str, optional
         wav (default), a folder of WAV files per song; or stem.mp4, one file
         per song that holds all tracks, as AAC.
+    phones : bool, optional
+        Whether the phones of the singer in the middle are written, which the
+        real corpus does not have. Default: False.
     seed, n_jobs, progress
-        As in `as_mir_st500`.
+        As in `as_mir_st500`. The sounds do not depend on `phones`.
 
     Returns
     -------
@@ -655,6 +665,7 @@ def as_musdb18(
         seed=seed,
         accompaniment_db=accompaniment_db,
         container=container,
+        phones=phones,
         sample_rate=44100,
     )
     songs = [
@@ -1078,10 +1089,14 @@ def _musdb18_song(target, song, options):
     if options["container"] == "stem.mp4":
         path = folder / f"{song['song']}.stem.mp4"
         write_tracks(path, list(tracks.values()), rate)
-        return clip.notes
-    (folder / song["song"]).mkdir()
-    for name, track in tracks.items():
-        write_audio(folder / song["song"] / f"{name}.wav", track, rate)
+        phones = folder / f"{song['song']}.phones.csv"
+    else:
+        (folder / song["song"]).mkdir()
+        for name, track in tracks.items():
+            write_audio(folder / song["song"] / f"{name}.wav", track, rate)
+        phones = folder / song["song"] / "phones.csv"
+    if options["phones"]:
+        write_phones(((p, a, b) for a, b, p in clip.phones), phones)
     return clip.notes
 
 
