@@ -6,12 +6,14 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
 from speechbrain_ext.errors import AudioError, ModelError
 from speechbrain_ext.files import atomic_path, check_input
 from speechbrain_ext.lyrics.phones import INDEX, NOISE, PHONES, SILENCE, fold
+from speechbrain_ext.lyrics.timed import read_phones
 
 _VERSION = 1
 _ROW_SUM = 1e-3  # how far from 1 a row may be
@@ -154,7 +156,8 @@ class Posteriorgram:
                 continue
             names = fold(symbol) or (NOISE,)
             edges = np.linspace(onset, offset, len(names) + 1)
-            edges = np.clip((edges - start) * frame_rate, 0, frames)
+            edges = np.round((edges - start) * frame_rate, 6)
+            edges = np.clip(edges, 0, frames)
             for name, (a, b) in zip(names, pairwise(edges), strict=True):
                 first, last = int(a), int(np.ceil(b))
                 grid = np.arange(first, last)
@@ -312,6 +315,39 @@ class Posteriorgram:
             raise ModelError(
                 f"{path}: is no posteriorgram: make it with Posteriorgram.save"
             ) from None
+
+
+def read_sung(path) -> Posteriorgram:
+    r"""Read what is sung in a song, from phones or from a posteriorgram.
+
+    Arguments
+    ---------
+    path : str or Path
+        `.npz`, as `Posteriorgram.save` writes it; or phones with their times,
+        see `lyrics.timed.read_phones`.
+
+    Returns
+    -------
+    Posteriorgram
+        At its place in the song.
+
+    Raises
+    ------
+    ModelError, LyricsError
+        If the file is missing or faulty.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "phones.csv"
+    >>> _ = path.write_text("phone,onset_s,offset_s\nAA,0.5,0.75\n")
+    >>> read_sung(path).end
+    0.75
+    """
+    if Path(path).suffix.lower() == ".npz":
+        return Posteriorgram.load(path)
+    phones = read_phones(path)
+    stop = max((phone.offset for phone in phones), default=0.0)
+    return Posteriorgram.from_phones(phones, 0.0, stop)
 
 
 def place(

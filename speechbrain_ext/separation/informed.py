@@ -7,7 +7,7 @@ Richard and Badeau, "Phoneme level lyrics alignment and text-informed singing
 voice separation", TASLP 29, 2021). Written from their descriptions.
 
 What they are told is `side (batch, frames, features)`: a row for each frame of
-the spectrum, at that frame's own time (`lyrics.posteriorgram`).
+the spectrum, at that frame's own time (`lyrics.posteriorgram`, `side_input`).
 """
 
 from typing import NamedTuple
@@ -26,6 +26,7 @@ from speechbrain_ext.separation.separator import MaskSeparator
 _AMPLITUDE_FLOOR = 1e-4  # of magnitudes in dB, as published
 _EMBEDDING_SIZE = 49  # of the embedding of what is sung, as published
 _NEVER = -1e9  # a score that no sum of others makes good
+N_PHONES = len(PHONES)
 # Rounding may give the spectrum of a part some frames more than its phones.
 FRAME_SLACK = 3
 
@@ -120,7 +121,7 @@ class MaskInference(nn.Module):
         self,
         variant="audio_post_norm",
         n_bins=257,
-        n_phones=len(PHONES),
+        n_phones=N_PHONES,
         hidden_size=None,
         layers=3,
         dropout=0.3,
@@ -243,7 +244,7 @@ class Sequence(NamedTuple):
     places: torch.Tensor
 
 
-def sequence_of(side, n_phones=len(PHONES)):
+def sequence_of(side, n_phones=N_PHONES):
     """Order of the phones in frames; when they are sung is forgotten.
 
     Arguments
@@ -368,7 +369,7 @@ class AligningNetwork(nn.Module):
         times="found",
         dropout=0.4,
         relative=True,
-        n_phones=len(PHONES),
+        n_phones=N_PHONES,
     ):
         super().__init__()
         if times not in ("found", "given"):
@@ -532,7 +533,7 @@ def best_path(scores):
     Example
     -------
     >>> best_path(np.array([[1.0, 0.0], [0.0, 2.0], [5.0, 0.0]])).tolist()
-    [0, 0, 1]
+    [0, 1, 1]
     """
     places = np.arange(scores.shape[1])
     before = np.stack([places, places - 1], axis=1)
@@ -689,7 +690,7 @@ class InformedSeparator(MaskSeparator):
         return self._masked(self.masks(spec, side), spec, mixture.shape[-1])
 
     def told(self, side):
-        """This separator for a batch whose phones are known.
+        """Join the phones of a batch to it.
 
         Arguments
         ---------
@@ -702,7 +703,7 @@ class InformedSeparator(MaskSeparator):
         return ToldSeparator(self, side)
 
     def following(self, rows):
-        """This separator for a song that is heard from its start on.
+        """Join the phones of a song that is heard from its start on.
 
         Arguments
         ---------
@@ -718,7 +719,7 @@ class InformedSeparator(MaskSeparator):
         return FollowingSeparator(self, rows)
 
     def singing(self, posteriorgram):
-        """This separator for a song whose phones are known.
+        """Join the phones of a song, with their times.
 
         Arguments
         ---------
@@ -747,6 +748,7 @@ class _Informed:
         self.hop_length = separator.hop_length
         self.frame_grid = separator.frame_grid
         self.context_s = separator.context_s
+        self.side_size = separator.side_size
 
 
 class ToldSeparator(_Informed):
@@ -831,7 +833,7 @@ class FollowingSeparator(_Informed):
         """
         done = 0
         for block in blocks:
-            rows = self.rows(done, len(block))[:, None]
+            rows = self.rows(done, len(block))[:, None, : self.side_size]
             rows = np.broadcast_to(rows, (*block.shape[:2], rows.shape[-1]))
             yield np.concatenate([block, rows.astype(block.dtype)], axis=-1)
             done += len(block)
@@ -847,6 +849,6 @@ class FollowingSeparator(_Informed):
         -------
         torch.Tensor (batch, sources, channels, frames, bins)
         """
-        bins = spec.shape[-1] - self.separator.side_size
+        bins = spec.shape[-1] - self.side_size
         side = spec[:, 0, :, bins:].real
         return self.separator.masks(spec[..., :bins].contiguous(), side)
