@@ -163,9 +163,9 @@ def prepare_musdb18(
     phones_folder : str or Path, optional
         Holds the phones that are sung in a song and their times, which the
         corpus does not have: `<song>/phones.csv` or `<song>.phones.csv`, see
-        `speechbrain_ext.lyrics.timed.read_phones`. By default they are looked
-        for beside the song's stems. Songs without such a file have no `phones`
-        in the manifest.
+        `speechbrain_ext.lyrics.timed.read_phones`; and words, for pictures,
+        under the name `words`. By default they are looked for beside the song's
+        stems. Songs without such a file have no `phones` in the manifest.
     n_jobs : int
         Songs decoded and checked at a time.
     overwrite : bool
@@ -337,19 +337,26 @@ def _song(name, files: list[Path], split: str, stems: bool, kept) -> Song:
 
 
 def _with_phones(song: Song, folder) -> Song:
-    """The song with the file of its phones, checked, if there is one."""
-    named, own = f"{song.song_id}.phones.csv", "phones.csv"
+    """The song with the files of its phones and words, if there are any."""
+    # Files of the song alone lie in its folder, those of many have its name.
+    own, shared = [], []
     if folder is not None:
-        place = Path(folder).absolute()
-        found = find_file([place], [named])
-        found = found or find_file([place / song.song_id], [own])
+        shared = [Path(folder).absolute()]
+        own = [shared[0] / song.song_id]
+    elif song.wav.name.lower().endswith(SUFFIX):
+        shared = [song.wav.parent]
     else:
-        stem_file = song.wav.name.lower().endswith(SUFFIX)
-        found = find_file([song.wav.parent], [named if stem_file else own])
-    if found is None:
-        return song
-    read_phones(found)
-    return replace(song, media=song.media | {"phones": found})
+        own = [song.wav.parent]
+    found = {}
+    for column in ("phones", "words"):
+        path = find_file(own, [f"{column}.csv"]) or find_file(
+            shared, [f"{song.song_id}.{column}.csv"]
+        )
+        if path is not None:
+            found[column] = path
+    if "phones" in found:
+        read_phones(found["phones"])
+    return replace(song, media=song.media | found)
 
 
 def _make(files: Sequence[Path], stems: bool, folder: Path) -> Made:

@@ -38,7 +38,12 @@ from speechbrain_ext.f0 import (
 )
 from speechbrain_ext.files import atomic_folder
 from speechbrain_ext.formats import write_mir_st500, write_notes
-from speechbrain_ext.lyrics.timed import write_phones
+from speechbrain_ext.lyrics.timed import (
+    TimedLyrics,
+    TimedWord,
+    write_phones,
+    write_timed,
+)
 from speechbrain_ext.notes import midi_to_hz
 
 MARKER = "minisinging.json"
@@ -611,8 +616,8 @@ def as_musdb18(
         {train,test}/Mini Singer <k> - Song <k>/{mixture,drums,bass,other,
                                                  vocals}.wav
         {train,test}/Mini Singer <k> - Song <k>.stem.mp4
-        {train,test}/Mini Singer <k> - Song <k>/phones.csv     phone, onset_s,
-        {train,test}/Mini Singer <k> - Song <k>.phones.csv     offset_s
+        {train,test}/Mini Singer <k> - Song <k>/{phones,words}.csv
+        {train,test}/Mini Singer <k> - Song <k>.{phones,words}.csv
 
     16 bits, 44.1 kHz; the mixture is the sum of its stems, exactly so in WAV
     files. Vocals are the singer in the middle and a second one, if there is
@@ -635,8 +640,9 @@ def as_musdb18(
         wav (default), a folder of WAV files per song; or stem.mp4, one file
         per song that holds all tracks, as AAC.
     phones : bool, optional
-        Whether the phones of the singer in the middle are written, which the
-        real corpus does not have. Default: False.
+        Whether the phones and words of the singer in the middle are written,
+        with their times (`speechbrain_ext.lyrics.timed`), which the real corpus
+        does not have. Default: False.
     seed, n_jobs, progress
         As in `as_mir_st500`. The sounds do not depend on `phones`.
 
@@ -1089,14 +1095,17 @@ def _musdb18_song(target, song, options):
     if options["container"] == "stem.mp4":
         path = folder / f"{song['song']}.stem.mp4"
         write_tracks(path, list(tracks.values()), rate)
-        phones = folder / f"{song['song']}.phones.csv"
+        front = f"{folder / song['song']}."
     else:
         (folder / song["song"]).mkdir()
         for name, track in tracks.items():
             write_audio(folder / song["song"] / f"{name}.wav", track, rate)
-        phones = folder / song["song"] / "phones.csv"
+        front = f"{folder / song['song']}/"
     if options["phones"]:
-        write_phones(((p, a, b) for a, b, p in clip.phones), phones)
+        phones = [(name, start, stop) for start, stop, name in clip.phones]
+        words = [TimedWord(name, a, b) for a, b, name in clip.words]
+        write_phones(phones, f"{front}phones.csv")
+        write_timed(TimedLyrics(words), f"{front}words.csv")
     return clip.notes
 
 

@@ -841,7 +841,7 @@ def posteriorgram_figure(
     Example
     -------
     >>> from speechbrain_ext.lyrics.posteriorgram import Posteriorgram
-    >>> sung = Posteriorgram.from_phones([("L", 0.1, 0.2), ("AA", 0.2, 1)], 0, 1)
+    >>> sung = Posteriorgram.from_phones([("AA", 0.2, 0.9)], 0, 1)
     >>> wav = np.random.default_rng(0).normal(size=16000)
     >>> path = getfixture("tmp_path") / "phones.png"
     >>> posteriorgram_figure(wav, 16000, sung, path).stat().st_size > 1000
@@ -1096,7 +1096,7 @@ def systems_figure(
                 color=colour,
                 marker=_MARKERS[k % len(_MARKERS)],
                 ls="",
-                label=name if row == 0 or name not in _seen(axes) else None,
+                label=None if name in _seen(axes) else name,
             )
     axes.set_yticks(places, list(scores), fontsize=8)
     axes.set_xlabel(metric, fontsize=9)
