@@ -4,8 +4,8 @@
         --output /path/to/phones --voice isolated
 
 `lines.csv` has a row per line of lyrics: song, start_s, stop_s, and its text
-(`words`, or `text`); `singbrain prepare musdb18_lyrics` writes it. Lines without
-words or times, and rejected ones, are left out. Every song gets
+(`words`, or `text`). Lines without words or times, and those marked in a column
+`rejected`, are left out. Every song gets
 `<output>/<song>/phones.csv` and `words.csv`, which `params.yaml` takes with
 `--phones_folder`; songs that are there already are not aligned again.
 
