@@ -398,7 +398,8 @@ class AligningNetwork(nn.Module):
         self.bottom = _Dense(n_bins, hidden_size)
         self.encoder = recurrent(hidden_size, 2)
         self.reader = recurrent(n_phones, 1)
-        self.likeness = nn.Linear(hidden_size, hidden_size, bias=False)
+        if times == "found":
+            self.likeness = nn.Linear(hidden_size, hidden_size, bias=False)
         self.join = _Dense(2 * hidden_size, hidden_size)
         self.decoder = recurrent(hidden_size, 3)
         self.top = _Dense(2 * hidden_size, hidden_size)
@@ -464,6 +465,8 @@ class AligningNetwork(nn.Module):
         list of np.ndarray (frames,), int
             For each item, which of its tokens is sung in each frame.
         """
+        if self.times == "given":
+            return list(sequence_of(side, self.n_phones).places.cpu().numpy())
         sound, text, sequence = self._encoded(spec, side)
         scores = self._scores(sound, text).detach().cpu().double().numpy()
         return [

@@ -70,12 +70,15 @@ def parsed(arguments):
     add("--seeds", nargs="+", type=int, default=[1, 2, 3])
     add("--joint", help="settings of the network that aligns, as joint.yaml")
     add("--metric", default="vocals_SI-SDR", help="column of scores.csv")
-    add("rest", nargs="*", help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    place = arguments.index("--") if "--" in arguments else len(arguments)
+    options = parser.parse_args(arguments[:place])
+    options.rest = arguments[place + 1 :]
+    return options
 
 
 def planned(options):
-    """Variant, control and seed of every training, the cheapest answer first.
+    """Variant, control and seed of every training, seed by seed.
 
     What hears the sound alone is told nothing, so one control is enough.
     """
