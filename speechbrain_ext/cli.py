@@ -2085,7 +2085,8 @@ def _add_prepare(parser):
         help="another option of the corpus, as annotator=A2 (vocadito), "
         "medium=mixture (mir_st500), cut_overlaps=false or "
         "layout=tonas (minisinging), protocol=random_song or whole=true "
-        "(mir1k), stems=false or audio_folder=DIR (musdb18), config=DIR "
+        "(mir1k), stems=false, audio_folder=DIR or phones_folder=DIR "
+        "(musdb18), config=DIR "
         "(medleyvox), datasets=[csd, nus48e] (singing_corpora), n_train=8000 "
         "(musan), kinds=[white, babble] or level=mean_abs (noise); may be "
         "repeated",
