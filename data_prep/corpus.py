@@ -793,13 +793,18 @@ def _checksum(songs: Sequence[Song], data_folder: Path) -> str:
     digest = hashlib.sha256()
     for song in songs:
         media = {
-            name: (path.relative_to(data_folder).as_posix(), _size(path))
+            name: (_within(path, data_folder).as_posix(), _size(path))
             for name, path in {"wav": song.wav, **song.media}.items()
         }
         facts = [song.song_id, song.split, song.singer, media, song.notes]
         facts += [song.labels] if song.labels else []
         digest.update(json.dumps(facts, default=str).encode())
     return digest.hexdigest()
+
+
+def _within(path: Path, folder: Path) -> Path:
+    """The path in a folder, or as it is if it lies elsewhere."""
+    return path.relative_to(folder) if path.is_relative_to(folder) else path
 
 
 def _size(path: Path) -> int:

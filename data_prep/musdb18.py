@@ -36,6 +36,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 from math import inf, log10
@@ -67,6 +68,7 @@ from speechbrain_ext.errors import (
     ManifestError,
     OutputError,
 )
+from speechbrain_ext.lyrics.timed import read_phones
 
 CORPUS = Corpus(
     name="musdb18",
@@ -131,6 +133,7 @@ def prepare_musdb18(
     segment_s: float = 5.0,
     stems: bool = True,
     audio_folder=None,
+    phones_folder=None,
     n_jobs: int = 1,
     overwrite: bool = False,
 ) -> Summary:
@@ -157,6 +160,12 @@ def prepare_musdb18(
         preparations, which then have nothing to decode; manifests name it by
         its full path. By default the audio goes to `audio` in the output
         folder.
+    phones_folder : str or Path, optional
+        Holds the phones that are sung in a song and their times, which the
+        corpus does not have: `<song>/phones.csv` or `<song>.phones.csv`, see
+        `speechbrain_ext.lyrics.timed.read_phones`; and words, for pictures,
+        under the name `words`. By default they are looked for beside the song's
+        stems. Songs without such a file have no `phones` in the manifest.
     n_jobs : int
         Songs decoded and checked at a time.
     overwrite : bool
@@ -172,7 +181,10 @@ def prepare_musdb18(
     ConfigError
         If `stems` is neither True nor False.
     ManifestError
-        If there are no songs, or a song lacks a stem.
+        If there are no songs, a song lacks a stem, or `phones_folder` holds
+        phones of none of them.
+    LyricsError
+        If a file of phones is faulty.
     AudioError
         If a file is not readable, cut short, not in stereo or not at 44.1 kHz,
         a stem file has not five tracks, or the stems of a song differ in
@@ -189,6 +201,14 @@ def prepare_musdb18(
         audio_folder = audio_folder_path(audio_folder)
         options["audio_folder"] = str(audio_folder)
     songs, remarks = list_songs(folder, stems, audio_folder)
+    songs = [_with_phones(song, phones_folder) for song in songs]
+    if phones_folder is not None:
+        options["phones_folder"] = str(Path(phones_folder).absolute())
+        if not any("phones" in song.media for song in songs):
+            raise ManifestError(
+                f"{phones_folder}: holds phones of none of {len(songs)} songs: "
+                f"name them {songs[0].song_id}.phones.csv and so on"
+            )
     return prepare_songs(
         CORPUS,
         songs,
@@ -354,6 +374,29 @@ def _song(name, files: list[Path], split: str, stems: bool, kept) -> Song:
         make = partial(make_once, make, kept, wanted)
     singer = artist if dash else ""
     return Song(name, wav, None, split, files[0], singer, media, make)
+
+
+def _with_phones(song: Song, folder) -> Song:
+    """The song with the files of its phones and words, if there are any."""
+    # Files of the song alone lie in its folder, those of many have its name.
+    own, shared = [], []
+    if folder is not None:
+        shared = [Path(folder).absolute()]
+        own = [shared[0] / song.song_id]
+    elif song.wav.name.lower().endswith(SUFFIX):
+        shared = [song.wav.parent]
+    else:
+        own = [song.wav.parent]
+    found = {}
+    for column in ("phones", "words"):
+        path = find_file(own, [f"{column}.csv"]) or find_file(
+            shared, [f"{song.song_id}.{column}.csv"]
+        )
+        if path is not None:
+            found[column] = path
+    if "phones" in found:
+        read_phones(found["phones"])
+    return replace(song, media=song.media | found)
 
 
 def _make(files: Sequence[Path], stems: bool, folder: Path) -> Made:

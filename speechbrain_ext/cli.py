@@ -1218,6 +1218,13 @@ def _add_separate(parser):
         action="store_true",
         help="also draw the spectra and masks (<song>_separation.png)",
     )
+    add(
+        "--phones",
+        metavar="FILE",
+        help="phones that are sung and their times, for a model that has to be "
+        "told and for one recording: what `singbrain align --phones` writes, "
+        "or .TextGrid, .json or .npz",
+    )
     _add_separator(
         parser,
         "model folder, name of a shipped model, or demucs:<name> (default: "
@@ -1285,6 +1292,16 @@ def _separate(options):
     if options.stems is not None:
         stems = _listed(options.stems, "--stems")
     inputs = _inputs(options.audio, options.recursive)
+    phones = None
+    if options.phones is not None:
+        if len(inputs) > 1:
+            raise ConfigError(
+                f"--phones is for one recording, not {len(inputs)}: separate "
+                "them one by one"
+            )
+        from speechbrain_ext.lyrics.posteriorgram import read_sung
+
+        phones = read_sung(options.phones)
     if options.plot:
         _check_plot()
     from speechbrain_ext.inference.separator import VoiceSeparator
@@ -1301,7 +1318,7 @@ def _separate(options):
     _check_names(jobs)
     _check_outputs(jobs, options.force)
     with _folders(jobs):
-        _work(jobs, _separate_one, separator, options)
+        _work(jobs, _separate_one, (separator, phones), options)
 
 
 def _sound_outputs(options, part):
@@ -1367,8 +1384,9 @@ def _without_results(jobs, options):
     return kept
 
 
-def _separate_one(job, separator, options, bar):
+def _separate_one(job, model, options, bar):
     """Separate a song, write its files, and tell about it."""
+    separator, phones = model
     bar.start(job.audio)
     sketches, listen = {}, None
     if job.plot:
@@ -1381,7 +1399,7 @@ def _separate_one(job, separator, options, bar):
                 sketches[name].listen(wav.mean(axis=1))
 
     done = separator.separate_file(
-        job.audio, job.stems, options.force, bar.progress, listen
+        job.audio, job.stems, options.force, bar.progress, listen, phones
     )
     if job.plot:
         from speechbrain_ext.report.plots import separation_figure
@@ -1579,6 +1597,12 @@ def _add_align(parser):
         help="how far, in seconds, a line may lie outside the time that .lrc "
         "or .srt gives for it (default: 0.65)",
     )
+    add(
+        "--phones",
+        metavar="FILE",
+        help="also write the phones and their times, as CSV, for models that "
+        "are told what is sung",
+    )
     add("--force", action="store_true", help="replace an existing file")
     add("--quiet", action="store_true", help="print nothing but errors")
     group = parser.add_argument_group("model")
@@ -1638,7 +1662,16 @@ def _align(options):
             f"{target}: holds the lyrics to be aligned: name another file "
             "with -o"
         )
-    job = _AlignJob(audio, [target])
+    targets = [target]
+    if options.phones is not None:
+        targets.append(Path(options.phones))
+        if targets[1].suffix.lower() != ".csv":
+            raise OutputError(f"{targets[1]}: its name must end in .csv")
+        if os.path.normcase(targets[1]) == os.path.normcase(target):
+            raise OutputError(
+                f"{target}: is for words and for phones: name two files"
+            )
+    job = _AlignJob(audio, targets)
     _check_outputs([job], options.force)
     from speechbrain_ext.inference.aligner import LyricsAligner
 
@@ -1654,18 +1687,25 @@ def _align(options):
 
 def _align_one(job, model, options, bar):
     """Align a recording, write its file, and tell about it."""
-    from speechbrain_ext.lyrics.timed import timed_format, write_timed
+    from speechbrain_ext.lyrics.timed import (
+        timed_format,
+        write_phones,
+        write_timed,
+    )
 
     aligner, lines = model
     bar.start(job.audio)
     timed = aligner.align_file(
         job.audio, lines, options.slack, options.repeats, bar.progress
     )
-    (target,) = job.outputs
+    target, *more_targets = job.outputs
     more = {}
     if timed_format(target) == "lrc":
         more["enhanced"] = not options.lines_only
     write_timed(timed, target, options.force, **more)
+    for path in more_targets:
+        phones = [phone for word in timed for phone in word.phones]
+        write_phones(phones, path, options.force)
     sure = sum(word.confidence for word in timed) / len(timed)
     return (
         f"{job.audio.name}: {len(timed)} words, {timed[0].onset:.2f} to "
@@ -2048,8 +2088,8 @@ def _add_prepare(parser):
         help="another option of the corpus, as annotator=A2 (vocadito), "
         "medium=mixture (mir_st500), cut_overlaps=false or "
         "layout=tonas (minisinging), protocol=random_song or whole=true "
-        "(mir1k), stems=false or audio_folder=DIR (musdb18), "
-        "lyrics_folder=DIR (musdb18_lyrics), config=DIR "
+        "(mir1k), stems=false, audio_folder=DIR or phones_folder=DIR "
+        "(musdb18), lyrics_folder=DIR (musdb18_lyrics), config=DIR "
         "(medleyvox), datasets=[csd, nus48e] (singing_corpora), n_train=8000 "
         "(musan), kinds=[white, babble] or level=mean_abs (noise), "
         "passes=2 or keep_vocals=true (remixes); may be repeated",

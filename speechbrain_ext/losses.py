@@ -243,6 +243,8 @@ class MagnitudeLoss:
     edge_frames : int
         Frames at both ends of an item that are left out, because the transform
         fills their windows with silence. Default: 0.
+    targets : int, optional
+        Only the first so many sources count. Default: all.
 
     Raises
     ------
@@ -258,7 +260,12 @@ class MagnitudeLoss:
     """
 
     def __init__(
-        self, gamma=0.0, distance="mse", crop_frames=None, edge_frames=0
+        self,
+        gamma=0.0,
+        distance="mse",
+        crop_frames=None,
+        edge_frames=0,
+        targets=None,
     ):
         if distance not in DISTANCES:
             raise ConfigError(
@@ -268,6 +275,7 @@ class MagnitudeLoss:
         self.distance = DISTANCES[distance]
         self.crop_frames = crop_frames
         self.edge_frames = edge_frames
+        self.targets = targets
 
     def __call__(self, separator, mixture, sources, epoch=None):
         """Terms of the loss of a batch.
@@ -325,7 +333,7 @@ class MagnitudeLoss:
             for shift in range(1, sources.shape[1]):
                 others = sources.roll(shift, 1)
                 total = total - self.gamma * self.distance(others, estimates)
-        return {"magnitude": total.sum(1).mean()}
+        return {"magnitude": total[:, : self.targets].sum(1).mean()}
 
 
 def _divergence(sources, estimates, eps=1e-8):

@@ -38,6 +38,12 @@ from speechbrain_ext.f0 import (
 )
 from speechbrain_ext.files import atomic_folder
 from speechbrain_ext.formats import write_mir_st500, write_notes
+from speechbrain_ext.lyrics.timed import (
+    TimedLyrics,
+    TimedWord,
+    write_phones,
+    write_timed,
+)
 from speechbrain_ext.notes import midi_to_hz
 
 MARKER = "minisinging.json"
@@ -54,7 +60,7 @@ _VOICES = 198491317
 # what was written then.
 _LATER = {
     "n20emv2": {"video": False, "f0": False},
-    "musdb18": {"lyrics": False},
+    "musdb18": {"lyrics": False, "phones": False},
 }
 
 # Parts of a song in MUSDB18's terms; all that is not named is "other".
@@ -600,6 +606,7 @@ def as_musdb18(
     accompaniment_db=(-3.0, 6.0),
     container="wav",
     lyrics=False,
+    phones=False,
     n_jobs=1,
     progress=True,
 ) -> Path:
@@ -611,6 +618,8 @@ def as_musdb18(
                                                  vocals}.wav
         {train,test}/Mini Singer <k> - Song <k>.stem.mp4
         lyrics/{train,test}/Mini Singer <k> - Song <k>.txt
+        {train,test}/Mini Singer <k> - Song <k>/{phones,words}.csv
+        {train,test}/Mini Singer <k> - Song <k>.{phones,words}.csv
 
     16 bits, 44.1 kHz; the mixture is the sum of its stems, exactly so in WAV
     files. Vocals are the singer in the middle and a second one, if there is
@@ -636,8 +645,12 @@ def as_musdb18(
         Whether to write lines with times to the second, in the format of the
         lyrics extension (`data_prep.musdb18_lyrics`); a line is of category b
         where a second singer sings along. Default: False.
+    phones : bool, optional
+        Whether the phones and words of the singer in the middle are written,
+        with their times (`speechbrain_ext.lyrics.timed`), which the real corpus
+        does not have. Default: False.
     seed, n_jobs, progress
-        As in `as_mir_st500`.
+        As in `as_mir_st500`. The sounds do not depend on `phones`.
 
     Returns
     -------
@@ -667,6 +680,7 @@ def as_musdb18(
         accompaniment_db=accompaniment_db,
         container=container,
         lyrics=lyrics,
+        phones=phones,
         sample_rate=44100,
     )
     songs = [
@@ -1094,10 +1108,17 @@ def _musdb18_song(target, song, options):
     if options["container"] == "stem.mp4":
         path = folder / f"{song['song']}.stem.mp4"
         write_tracks(path, list(tracks.values()), rate)
-        return clip.notes
-    (folder / song["song"]).mkdir()
-    for name, track in tracks.items():
-        write_audio(folder / song["song"] / f"{name}.wav", track, rate)
+        front = f"{folder / song['song']}."
+    else:
+        (folder / song["song"]).mkdir()
+        for name, track in tracks.items():
+            write_audio(folder / song["song"] / f"{name}.wav", track, rate)
+        front = f"{folder / song['song']}/"
+    if options["phones"]:
+        phones = [(name, start, stop) for start, stop, name in clip.phones]
+        words = [TimedWord(name, a, b) for a, b, name in clip.words]
+        write_phones(phones, f"{front}phones.csv")
+        write_timed(TimedLyrics(words), f"{front}words.csv")
     return clip.notes
 
 

@@ -100,6 +100,27 @@ class SeparationBrain(RecipeBrain):
     """
 
     purpose = "Voice and accompaniment from a recording of both."
+    usage = ""  # options of `singbrain separate` that its models need
+    objective_class = SeparationObjective
+
+    @staticmethod
+    def make_dataset(rows, separator, **options):
+        """Data set of a recipe.
+
+        Arguments
+        ---------
+        rows : list of dict
+            Of manifests.
+        separator : torch.nn.Module
+            What shall learn from it.
+        **options
+            See `separation.dataset.separation_dataset`.
+
+        Returns
+        -------
+        speechbrain.dataio.dataset.DynamicItemDataset
+        """
+        return separation_dataset(rows, **options)
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -189,27 +210,55 @@ class SeparationBrain(RecipeBrain):
         -------
         torch.Tensor (batch, sources, channels, samples)
         """
+        if self.is_short(mixture):
+            return self.separator(mixture)
+        return torch.stack(
+            [self.in_pieces(song, self.separator) for song in mixture]
+        )
+
+    def is_short(self, mixture):
+        """Whether tested songs are separated at once.
+
+        Arguments
+        ---------
+        mixture : torch.Tensor (batch, channels, samples)
+            At the rate of the test.
+
+        Returns
+        -------
+        bool
+        """
         rate = self.test_rate
-        if (
+        return (
             rate == self.separator.sample_rate
             and mixture.shape[-1] <= WHOLE_S * rate
-        ):
-            return self.separator(mixture)
+        )
+
+    def in_pieces(self, song, separator):
+        """Separate a song in bounded memory.
+
+        Arguments
+        ---------
+        song : torch.Tensor (channels, samples)
+            At the rate of the test.
+        separator : torch.nn.Module
+            See `inference.transfer.estimate_sources`.
+
+        Returns
+        -------
+        torch.Tensor (sources, channels, samples)
+        """
         from speechbrain_ext.inference.transfer import estimate_sources
 
-        size = round(WHOLE_S * rate)
-        estimates = []
-        for song in mixture:
-            blocks = (
-                np.ascontiguousarray(part.T.cpu().numpy())
-                for part in song.split(size, dim=1)
-            )
-            parts = estimate_sources(
-                self.separator, blocks, rate, device=self.device
-            )
-            whole = np.concatenate([part for _, part in parts])
-            estimates.append(torch.from_numpy(whole.transpose(1, 2, 0)))
-        return torch.stack(estimates)
+        blocks = (
+            np.ascontiguousarray(part.T.cpu().numpy())
+            for part in song.split(round(WHOLE_S * self.test_rate), dim=1)
+        )
+        parts = estimate_sources(
+            separator, blocks, self.test_rate, device=self.device
+        )
+        whole = np.concatenate([part for _, part in parts])
+        return torch.from_numpy(whole.transpose(1, 2, 0))
 
     def compute_objectives(self, predictions, batch, stage):
         """Loss of a batch; in evaluation also scores the estimates.
@@ -518,7 +567,7 @@ class SeparationBrain(RecipeBrain):
         table = "\n\n".join(
             f"{test}\n{stats.table()}" for test, stats in results.items()
         )
-        card = model_card(name, rows, table, self.purpose)
+        card = model_card(name, rows, table, self.purpose, self.usage)
         self.export(output / "model", name, card)
         if not if_main_process():
             return
@@ -569,7 +618,15 @@ def load_start(source, separator):
     load_weights(folder, {"separator": target})
 
 
-def run_separation(hparams, run_opts, train, valid, tests, test_rate=None):
+def run_separation(
+    hparams,
+    run_opts,
+    train,
+    valid,
+    tests,
+    test_rate=None,
+    brain_class=SeparationBrain,
+):
     """Train, test and export a separator: what its recipes share.
 
     Arguments
@@ -585,6 +642,8 @@ def run_separation(hparams, run_opts, train, valid, tests, test_rate=None):
     test_rate : int, optional
         Sample rate at which test sets are separated and scored, hertz. Default:
         that of the separator.
+    brain_class : type
+        `SeparationBrain` (default) or one of its kind.
 
     Returns
     -------
@@ -606,21 +665,24 @@ def run_separation(hparams, run_opts, train, valid, tests, test_rate=None):
         "channels": hparams["channels"],
         "seed": hparams["seed"],
     }
-    train_set = separation_dataset(
+    train_set = brain_class.make_dataset(
         train,
+        separator,
         epoch_counter=hparams["epoch_counter"],
         augment=hparams["augment"],
         segment_s=hparams["segment_s"],
         **shared,
     )
-    valid_set = separation_dataset(
+    valid_set = brain_class.make_dataset(
         valid,
+        separator,
         ratio_db=hparams["test_ratio_db"],
         segment_s=None if hparams["valid_whole"] else hparams["segment_s"],
         **shared,
     )
-    brain = SeparationBrain(
-        modules={"objective": SeparationObjective(separator, hparams["loss"])},
+    objective = brain_class.objective_class(separator, hparams["loss"])
+    brain = brain_class(
+        modules={"objective": objective},
         hparams=hparams,
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
@@ -630,8 +692,9 @@ def run_separation(hparams, run_opts, train, valid, tests, test_rate=None):
     results = {
         name: brain.test(
             name,
-            separation_dataset(
+            brain_class.make_dataset(
                 rows,
+                separator,
                 ratio_db=hparams["test_ratio_db"],
                 **{**shared, "sample_rate": test_rate or separator.sample_rate},
             ),
@@ -646,7 +709,7 @@ def run_separation(hparams, run_opts, train, valid, tests, test_rate=None):
     return results
 
 
-def model_card(name, rows, table, purpose) -> str:
+def model_card(name, rows, table, purpose, usage="") -> str:
     """Model card of a freshly trained model.
 
     Arguments
@@ -658,6 +721,8 @@ def model_card(name, rows, table, purpose) -> str:
         Scores.
     purpose : str
         What the model does, one sentence.
+    usage : str
+        Options of `singbrain separate` that it needs. Default: none.
 
     Returns
     -------
@@ -668,11 +733,12 @@ def model_card(name, rows, table, purpose) -> str:
     songs = len({row["song_id"] for row in rows})
     licences = ", ".join(sorted({row.get("license", "?") for row in rows}))
     command = shlex.join(["python", *map(str, sys.argv)])
+    use = " ".join(["singbrain separate FILE", *usage.split()])
     return f"""# {name}
 
 {purpose}
 
-- Use: `singbrain separate FILE --model FOLDER_OF_THIS_CARD -o FOLDER`
+- Use: `{use} --model FOLDER_OF_THIS_CARD -o FOLDER`
 - Training data: {songs} songs, {hours:.1f} h, licence {licences}
 - Training command: `{command}`
 - Limits: only as good on other material than that of the table as you find it

@@ -223,7 +223,7 @@ class VoiceSeparator:
         return stems
 
     def separate(
-        self, wav, sample_rate, stems=None, progress=None
+        self, wav, sample_rate, stems=None, progress=None, phones=None
     ) -> dict[str, np.ndarray]:
         """Separate a signal in memory.
 
@@ -237,6 +237,8 @@ class VoiceSeparator:
             See `checked_stems`.
         progress : callable, optional
             Called with the seconds done.
+        phones : Posteriorgram, optional
+            What is sung, and when, for models that have to be told.
 
         Returns
         -------
@@ -254,7 +256,9 @@ class VoiceSeparator:
         rows = wav.reshape(len(wav), -1)
         size = audio.seconds_to_samples(BLOCK_S, sample_rate)
         blocks = (rows[k : k + size] for k in range(0, len(rows), size))
-        parts = list(self.stream(blocks, sample_rate, stems, progress))
+        parts = list(
+            self.stream(blocks, sample_rate, stems, progress, phones=phones)
+        )
         joined = {
             name: np.concatenate([part[name] for part in parts])
             for name in parts[0]
@@ -273,6 +277,7 @@ class VoiceSeparator:
         stems=None,
         progress: Callable | None = None,
         name="the signal",
+        phones=None,
     ) -> Iterator[dict[str, np.ndarray]]:
         """Separate a stream in bounded memory.
 
@@ -288,6 +293,8 @@ class VoiceSeparator:
             Called with the seconds done.
         name : str or Path
             What error messages call the recording.
+        phones : Posteriorgram, optional
+            As in `separate`.
 
         Yields
         ------
@@ -299,12 +306,14 @@ class VoiceSeparator:
         AudioError
             If the model finds no numbers.
         ConfigError
-            If the model knows no such stem.
+            If the model knows no such stem, or takes no phones.
+        ModelError
+            If the model needs phones.
         """
         sources, recipes = self._recipes(self.checked_stems(stems))
         done = 0
         for mixture, estimates in estimate_sources(
-            self.separator,
+            self._told(phones),
             blocks,
             sample_rate,
             sources,
@@ -324,6 +333,17 @@ class VoiceSeparator:
             done += len(mixture)
             if progress is not None:
                 progress(done / sample_rate)
+
+    def _told(self, phones):
+        """The separator together with the phones, if there are any."""
+        if phones is None:
+            return self.separator
+        if not getattr(self.separator, "side_size", 0):
+            raise ConfigError(
+                "the model hears the sound alone: leave out the phones, or "
+                "choose a model that is told them"
+            )
+        return self.separator.singing(phones)
 
     def _recipes(self, stems):
         """Sources to estimate, and how each stem is made of them."""
@@ -366,6 +386,7 @@ class VoiceSeparator:
         overwrite=False,
         progress: Callable | None = None,
         listen: Callable | None = None,
+        phones=None,
     ) -> Separated:
         """Separate a file of any length, into files.
 
@@ -388,6 +409,8 @@ class VoiceSeparator:
         listen : callable, optional
             Called with the sample rate and the next samples of every stem and
             of the mixture, as `stream` gives them.
+        phones : Posteriorgram, optional
+            As in `separate`.
 
         Returns
         -------
@@ -414,7 +437,7 @@ class VoiceSeparator:
         ]
         with writing_files(targets, info, overwrite) as files:
             for parts in self.stream(
-                blocks, info.sample_rate, stems, progress, path
+                blocks, info.sample_rate, stems, progress, path, phones
             ):
                 for writer, stem in zip(
                     files.writers, outputs.values(), strict=True

@@ -361,7 +361,9 @@ def estimate_sources(
         (batch, sources, channels, samples); its `channels` says how many
         channels it takes (1, 2 or None: any), its `segment_s`, if it has one,
         the longest input in seconds. `context_s` is how many seconds of signal
-        to each side matter (None, or absent: all).
+        to each side matter (None, or absent: all). What gives masks and knows
+        more than the sound has `annotated`, from the model's frames (frames,
+        channels, bins), in pieces, to wider ones, which its `masks` then gets.
     blocks : iterable of np.ndarray (samples, channels), float32
         The recording in pieces of any length.
     sample_rate : int
@@ -480,8 +482,10 @@ def _by_masks(job, blocks):
     chunk, context, fade = job.layout(
         model_rate / separator.hop_length, separator.frame_grid
     )
+    spectra = heard.stream(job.heard(tape, blocks))
+    annotated = getattr(separator, "annotated", None)
     masks = stitch(
-        heard.stream(job.heard(tape, blocks)),
+        spectra if annotated is None else annotated(spectra),
         fn,
         chunk,
         context,

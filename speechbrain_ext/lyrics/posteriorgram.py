@@ -5,12 +5,15 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
 from speechbrain_ext.errors import AudioError, ModelError
 from speechbrain_ext.files import atomic_path, check_input
-from speechbrain_ext.lyrics.phones import INDEX, PHONES, SILENCE
+from speechbrain_ext.lyrics.phones import INDEX, NOISE, PHONES, SILENCE, fold
+from speechbrain_ext.lyrics.timed import read_phones
 
 _VERSION = 1
 _ROW_SUM = 1e-3  # how far from 1 a row may be
@@ -119,6 +122,52 @@ class Posteriorgram:
         probs[:, INDEX[SILENCE]] = 1
         return cls(probs, frame_rate, start)
 
+    @classmethod
+    def from_phones(
+        cls, phones, start, stop, frame_rate=100.0
+    ) -> Posteriorgram:
+        """Sure phones, from their times.
+
+        Arguments
+        ---------
+        phones : iterable of TimedPhone
+            Or of (phone, onset, offset), seconds, of any inventory (`fold`);
+            what is no phone is noise.
+        start, stop : float
+            What is wanted of the song, seconds; phones outside are left out.
+        frame_rate : float
+            Frames per second. Default: 100.
+
+        Returns
+        -------
+        Posteriorgram
+            A phone has as much of a frame as it fills; the rest is silence.
+
+        Example
+        -------
+        >>> song = Posteriorgram.from_phones([("AA", 2.0, 2.5)], 1.9, 2.6, 10)
+        >>> song.probs[:, INDEX["AA"]].tolist()
+        [0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0]
+        """
+        frames = max(0, int(np.ceil((stop - start) * frame_rate - 1e-6)))
+        probs = np.zeros((frames, len(PHONES)))
+        for symbol, onset, offset, *_ in phones:
+            if offset <= start or onset >= start + frames / frame_rate:
+                continue
+            names = fold(symbol) or (NOISE,)
+            edges = np.linspace(onset, offset, len(names) + 1)
+            edges = np.round((edges - start) * frame_rate, 6)
+            edges = np.clip(edges, 0, frames)
+            for name, (a, b) in zip(names, pairwise(edges), strict=True):
+                first, last = int(a), int(np.ceil(b))
+                grid = np.arange(first, last)
+                share = np.minimum(b, grid + 1) - np.maximum(a, grid)
+                probs[first:last, INDEX[name]] += share
+        total = probs.sum(axis=1)
+        probs[:, INDEX[SILENCE]] += np.maximum(0.0, 1 - total)
+        probs /= np.maximum(1.0, total)[:, None]
+        return cls(probs, frame_rate, start)
+
     def moved(self, start) -> Posteriorgram:
         """The same frames at another time.
 
@@ -146,19 +195,48 @@ class Posteriorgram:
         np.ndarray (n, phones), float32
             Rows of sum 1; silence before `start` and after `end`.
         """
+        return self.features(times)
+
+    def features(self, times, order=0) -> np.ndarray:
+        """Probabilities and how fast they change, at any times.
+
+        Changes are those from frame to frame of the posteriorgram, taken
+        before it is interpolated: of rows that are repeated to fill a finer
+        grid, as in a published system, nearly all changes are 0.
+
+        Arguments
+        ---------
+        times : np.ndarray (n,)
+            Seconds.
+        order : int
+            1 for the first derivative, 2 for the second as well. Default: 0.
+
+        Returns
+        -------
+        np.ndarray (n, phones * (order + 1)), float32
+            Silence, which does not change, before `start` and after `end`.
+
+        Example
+        -------
+        >>> probs = np.eye(41, dtype=np.float32)[[0, 0, 1, 1]]
+        >>> song = Posteriorgram(probs, 10)
+        >>> song.features([0.15, 0.2], order=1)[:, [0, 1, 41, 42]].tolist()
+        [[1.0, 0.0, -0.5, 0.5], [0.5, 0.5, -0.5, 0.5]]
+        """
         times = np.asarray(times, dtype=np.float64)
-        silent = self.phones.index(SILENCE)
-        rows = np.zeros((len(times), len(self.phones)), np.float32)
-        rows[:, silent] = 1
+        size = len(self.phones)
+        rows = np.zeros((len(times), size * (order + 1)), np.float32)
+        rows[:, self.phones.index(SILENCE)] = 1
         inside = (times >= self.start) & (times < self.end)
         if not inside.any():
             return rows
+        values = deltas(self.probs, 1.0, order) if order else self.probs
         place = (times[inside] - self.start) * self.frame_rate - 0.5
         place = np.clip(place, 0, len(self) - 1)
         low = np.floor(place).astype(int)
         high = np.minimum(low + 1, len(self) - 1)
         share = (place - low).astype(np.float32)[:, None]
-        rows[inside] = (1 - share) * self.probs[low] + share * self.probs[high]
+        rows[inside] = (1 - share) * values[low] + share * values[high]
         return rows
 
     def save(self, path, overwrite=False) -> None:
@@ -237,6 +315,39 @@ class Posteriorgram:
             raise ModelError(
                 f"{path}: is no posteriorgram: make it with Posteriorgram.save"
             ) from None
+
+
+def read_sung(path) -> Posteriorgram:
+    r"""Read what is sung in a song, from phones or from a posteriorgram.
+
+    Arguments
+    ---------
+    path : str or Path
+        `.npz`, as `Posteriorgram.save` writes it; or phones with their times,
+        see `lyrics.timed.read_phones`.
+
+    Returns
+    -------
+    Posteriorgram
+        At its place in the song.
+
+    Raises
+    ------
+    ModelError, LyricsError
+        If the file is missing or faulty.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "phones.csv"
+    >>> _ = path.write_text("phone,onset_s,offset_s\nAA,0.5,0.75\n")
+    >>> read_sung(path).end
+    0.75
+    """
+    if Path(path).suffix.lower() == ".npz":
+        return Posteriorgram.load(path)
+    phones = read_phones(path)
+    stop = max((phone.offset for phone in phones), default=0.0)
+    return Posteriorgram.from_phones(phones, 0.0, stop)
 
 
 def place(

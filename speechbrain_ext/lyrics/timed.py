@@ -8,7 +8,8 @@
 | textgrid | .TextGrid | words and phones, to 1 us |
 | json | .json | everything |
 
-Readers check what they read; their errors start with the file's name.
+Readers check what they read; their errors start with the file's name. Phones
+alone, without words, are `phone, onset_s, offset_s` (`read_phones`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ from speechbrain_ext.errors import LyricsError, OutputError
 from speechbrain_ext.files import atomic_path, check_input
 
 CSV_COLUMNS = ("word", "onset_s", "offset_s", "confidence")
+PHONE_COLUMNS = ("phone", "onset_s", "offset_s")
 JSON_FORMAT = "singbrain-lyrics"
 JSON_VERSION = 1
 
@@ -35,6 +37,8 @@ _WORD_STAMP = re.compile(r"<(\d{1,3}):(\d{1,2}(?:[.:]\d{1,3})?)>")
 _CUE = re.compile(r"(\d+):(\d\d):(\d\d)[,.](\d{1,3})")
 # One tick beyond the last time: words of a table may overlap by rounding.
 _SLACK = 2e-6
+# Synthetic phones are written to a tenth of this.
+_PHONE_SLACK = 1e-3
 
 
 class TimedPhone(NamedTuple):
@@ -230,6 +234,105 @@ def write_timed(lyrics, path, overwrite=False, **options) -> Path:
     with atomic_path(path, overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
     return path
+
+
+def read_phones(path) -> list[TimedPhone]:
+    r"""Read the phones of a song and when they sound.
+
+    Arguments
+    ---------
+    path : str or Path
+        CSV with the columns phone, onset_s, offset_s, as `write_phones` and
+        MiniSinging write it; or .TextGrid or .json, of which the phones are
+        taken.
+
+    Returns
+    -------
+    list of TimedPhone
+        In order, none within another.
+
+    Raises
+    ------
+    LyricsError
+        If the file is missing, holds no phones, or their times are no times
+        or overlap.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "phones.csv"
+    >>> _ = path.write_text("phone,onset_s,offset_s\nAA,0.5,0.75\n")
+    >>> read_phones(path)
+    [TimedPhone(phone='AA', onset=0.5, offset=0.75, confidence=None)]
+    """
+    path = Path(path)
+    if path.suffix.lower() in (".textgrid", ".json"):
+        phones = [phone for word in read_timed(path) for phone in word.phones]
+        if not phones:
+            raise LyricsError(
+                f"{path}: holds words but no phones: write it with `singbrain "
+                "align`"
+            )
+        return phones
+    rows = [row for row in csv.reader(lyrics_text(path).splitlines()) if row]
+    header = tuple(cell.strip().lower() for cell in rows[0]) if rows else ()
+    if header != PHONE_COLUMNS:
+        raise LyricsError(
+            f"{path}: line 1: expected the columns {','.join(PHONE_COLUMNS)} "
+            f"but found {','.join(header)[:60]!r}"
+        )
+    phones: list[TimedPhone] = []
+    before = 0.0
+    for number, row in enumerate(rows[1:], start=2):
+        try:
+            name, onset, offset = row
+            phone = TimedPhone(name.strip(), float(onset), float(offset))
+        except ValueError:
+            raise LyricsError(
+                f"{path}: row {number}: expected a phone and two times but "
+                f"found {','.join(row)[:60]!r}"
+            ) from None
+        if not before - _PHONE_SLACK <= phone.onset <= phone.offset < inf:
+            raise LyricsError(
+                f"{path}: row {number}: goes from {phone.onset:g} to "
+                f"{phone.offset:g} s after {before:g} s: sort the rows, or cut "
+                "one of them"
+            )
+        phones.append(phone)
+        before = phone.offset
+    return phones
+
+
+def write_phones(phones, path, overwrite=False) -> Path:
+    """Write phones and when they sound, as `read_phones` reads them.
+
+    Arguments
+    ---------
+    phones : iterable of TimedPhone
+        Or of (phone, onset, offset), seconds.
+    path : str or Path
+        The CSV.
+    overwrite : bool
+        Whether an existing file may be replaced. Default: False.
+
+    Returns
+    -------
+    Path
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "phones.csv"
+    >>> print(write_phones([("AA", 0.5, 0.75)], path).read_text().strip())
+    phone,onset_s,offset_s
+    AA,0.5,0.75
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(PHONE_COLUMNS)
+    for name, onset, offset, *_ in phones:
+        writer.writerow([name, _decimal(onset), _decimal(offset)])
+    with atomic_path(path, overwrite) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8", newline="\n")
+    return Path(path)
 
 
 def timed_format(path) -> str:

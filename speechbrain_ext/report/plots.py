@@ -726,21 +726,13 @@ def separation_figure(
     True
     """
     from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     power = mixture.powers()
     if not len(power):
         raise NoteError("there is nothing to draw: no sound")
     loudest = max(float(power.max()), 1e-20)
     silent = power <= loudest * 10 ** (-DEPTH_DB / 10)
-    figure = Figure(
-        figsize=(WIDTH_IN, 2.3 * (len(stems) + 1) + 0.5),
-        dpi=DPI,
-        facecolor="white",
-        layout="constrained",
-    )
-    FigureCanvasAgg(figure)
+    figure = _figure((WIDTH_IN, 2.3 * (len(stems) + 1) + 0.5), title)
     rows = len(stems) + 1
     grid = figure.add_gridspec(rows, 2)
     shares = colormaps["viridis"].with_extremes(bad="#D0D0D0")
@@ -757,13 +749,8 @@ def separation_figure(
             **style,
         )
         axes.set_xlim(0, sketch.seconds)
-        edges = sketch.edges
-        khz = [k for k in KHZ if edges[0] <= 1000 * k <= edges[-1]]
-        steps = np.log(1000 * np.array(khz) / edges[0])
-        steps *= values.shape[1] / np.log(edges[-1] / edges[0])
-        axes.set_yticks(steps, [f"{k:g}" for k in khz], fontsize=8)
+        _hertz_ticks(axes, sketch.edges, values.shape[1])
         axes.set_title(name, fontsize=10, loc="left", parse_math=False)
-        axes.set_ylabel("kHz", fontsize=9)
         axes.tick_params(labelsize=8)
         if place.get_topmost_subplotspec().is_last_row():
             axes.set_xlabel("time in seconds", fontsize=9)
@@ -805,17 +792,368 @@ def separation_figure(
         bar = figure.colorbar(mask, ax=drawn[2::2], **options)
         bar.set_label("share of the mixture's magnitude", fontsize=9)
         bar.ax.tick_params(labelsize=8)
+    return _save(figure, path, overwrite)
+
+
+def posteriorgram_figure(
+    wav,
+    sample_rate: int,
+    posteriorgram,
+    path,
+    words=(),
+    start: float = 0.0,
+    stop: float | None = None,
+    title: str | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Draw what is sung over the spectrum in which it is sung.
+
+    Arguments
+    ---------
+    wav : np.ndarray (samples,)
+        From second 0 of the song on.
+    sample_rate : int
+        Hertz.
+    posteriorgram : Posteriorgram
+        At its place in the song; only phones that are likely somewhere get a
+        row.
+    path : str or Path
+        The PNG to write.
+    words : iterable of TimedWord
+        Drawn where they begin. Default: none.
+    start, stop : float
+        Seconds to draw. Default: from 0 to the end of the sound.
+    title : str, optional
+        First line above the picture.
+    overwrite : bool
+        Whether an existing file may be replaced (default False).
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    NoteError
+        If there is nothing between `start` and `stop`.
+
+    Example
+    -------
+    >>> from speechbrain_ext.lyrics.posteriorgram import Posteriorgram
+    >>> sung = Posteriorgram.from_phones([("AA", 0.2, 0.9)], 0, 1)
+    >>> wav = np.random.default_rng(0).normal(size=16000)
+    >>> path = getfixture("tmp_path") / "phones.png"
+    >>> posteriorgram_figure(wav, 16000, sung, path).stat().st_size > 1000
+    True
+    """
+    stop = len(wav) / sample_rate if stop is None else float(stop)
+    part = np.asarray(wav)[int(start * sample_rate) : int(stop * sample_rate)]
+    if not 0 <= start < stop or not len(part):
+        raise NoteError(
+            f"there is nothing to draw from {start:g} to {stop:g} s: the sound "
+            f"lasts {len(wav) / sample_rate:g} s"
+        )
+    figure = _figure((WIDTH_IN, 6.2), title)
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    sketch = Sketch(sample_rate)
+    sketch.listen(part)
+    power = sketch.powers()
+    level = 10 * np.log10(np.maximum(power / max(power.max(), 1e-20), 1e-10))
+    upper.imshow(
+        level.T,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        extent=(start, start + len(level) * sketch.column_s, 0, level.shape[1]),
+        cmap="magma",
+        vmin=-DEPTH_DB,
+        vmax=0,
+    )
+    _hertz_ticks(upper, sketch.edges, level.shape[1])
+    for word in words:
+        if start <= word.onset < stop:
+            upper.axvline(word.onset, color="white", lw=0.6, alpha=0.7)
+            upper.annotate(
+                word.word,
+                (word.onset, level.shape[1]),
+                fontsize=7,
+                rotation=40,
+                annotation_clip=False,
+                family=_families(),
+                parse_math=False,
+            )
+    times = start + (np.arange(1000) + 0.5) * (stop - start) / 1000
+    rows = posteriorgram.at(times)
+    shown = np.flatnonzero(rows.max(axis=0) > 0.2)
+    lower.imshow(
+        rows[:, shown].T,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        extent=(start, stop, -0.5, len(shown) - 0.5),
+        cmap="Greys",
+        vmin=0,
+        vmax=1,
+    )
+    names = [posteriorgram.phones[k] for k in shown]
+    lower.set_yticks(range(len(shown)), names, fontsize=6)
+    lower.set_xlim(start, stop)
+    lower.set_xlabel("time in seconds", fontsize=9)
+    return _save(figure, path, overwrite)
+
+
+def masks_figure(
+    masks: Mapping[str, np.ndarray],
+    sample_rate: int,
+    hop_length: int,
+    path,
+    title: str | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Draw masks of one source below each other, as of a model and ideal.
+
+    Arguments
+    ---------
+    masks : dict of str to np.ndarray (frames, bins)
+        By what made them; from 0 to 1.
+    sample_rate, hop_length : int
+        Hertz; samples from frame to frame.
+    path : str or Path
+        The PNG to write.
+    title : str, optional
+        First line above the picture.
+    overwrite : bool
+        Whether an existing file may be replaced (default False).
+
+    Returns
+    -------
+    Path
+        The file written: each mask over time and frequency, up to 8 kHz.
+
+    Raises
+    ------
+    NoteError
+        If there are no masks.
+
+    Example
+    -------
+    >>> masks = {"model": np.full((50, 33), 0.5), "ideal": np.ones((50, 33))}
+    >>> path = getfixture("tmp_path") / "masks.png"
+    >>> masks_figure(masks, 16000, 160, path).stat().st_size > 1000
+    True
+    """
+    if not masks:
+        raise NoteError("there is nothing to draw: no masks")
+    figure = _figure((WIDTH_IN, 0.6 + 2.3 * len(masks)), title)
+    panels = figure.subplots(len(masks), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (name, mask) in zip(panels, masks.items(), strict=True):
+        seconds = len(mask) * hop_length / sample_rate
+        image = axes.imshow(
+            np.asarray(mask).T,
+            origin="lower",
+            aspect="auto",
+            interpolation="nearest",
+            extent=(0, seconds, 0, sample_rate / 2000),
+            cmap="viridis",
+            vmin=0,
+            vmax=1,
+        )
+        axes.set_ylim(0, min(8.0, sample_rate / 2000))
+        axes.set_ylabel("kHz", fontsize=9)
+        axes.set_title(name, fontsize=10, loc="left", parse_math=False)
+        axes.tick_params(labelsize=8)
+    panels[-1].set_xlabel("time in seconds", fontsize=9)
+    bar = figure.colorbar(image, ax=list(panels), pad=0.01, aspect=40)
+    bar.set_label("share of the voice", fontsize=9)
+    return _save(figure, path, overwrite)
+
+
+def loss_curves(
+    logs: Mapping[str, Iterable[Mapping[str, float]]],
+    path,
+    value: str = "loss",
+    overwrite: bool = False,
+) -> Path:
+    """Draw one value of several trainings over their epochs.
+
+    Arguments
+    ---------
+    logs : dict of str to rows
+        By name of the training, as from `read_train_log`.
+    path : str or Path
+        The PNG to write.
+    value : str
+        `train <value>` is drawn at the left, `valid <value>` at the right.
+        Default: loss.
+    overwrite : bool
+        Whether an existing file may be replaced (default False).
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    NoteError
+        If no training has the value.
+
+    Example
+    -------
+    >>> rows = [{"epoch": 1, "train loss": 2}, {"epoch": 2, "train loss": 1}]
+    >>> path = getfixture("tmp_path") / "losses.png"
+    >>> loss_curves({"all_audio": rows}, path).stat().st_size > 1000
+    True
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    logs = {name: list(rows) for name, rows in logs.items()}
+    figure = _figure((11.0, 4.2), None)
+    drawn = False
+    panels = figure.subplots(1, 2)
+    for axes, part in zip(panels, ("train", "valid"), strict=True):
+        key = f"{part} {value}"
+        styles = cycle(_LINES)
+        for name, rows in logs.items():
+            colour, style = next(styles)
+            points = [(row["epoch"], row[key]) for row in rows if key in row]
+            if not points:
+                continue
+            drawn = True
+            axes.plot(
+                *zip(*points, strict=True), style, color=colour, label=name
+            )
+        axes.set_title(key, fontsize=10)
+        axes.set_xlabel("epoch", fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.tick_params(labelsize=8)
+        axes.grid(color="#DDDDDD", lw=0.6)
+    if not drawn:
+        raise NoteError(
+            f"there is nothing to draw: no training has train {value} or "
+            f"valid {value}"
+        )
+    panels[0].legend(frameon=False, fontsize=7)
+    return _save(figure, path, overwrite)
+
+
+def systems_figure(
+    scores: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    path,
+    metric: str,
+    overwrite: bool = False,
+) -> Path:
+    """Draw scores of systems under several conditions, with intervals.
+
+    Arguments
+    ---------
+    scores : dict of str to dict of str to (mean, low, high)
+        By system and condition.
+    path : str or Path
+        The PNG to write.
+    metric : str
+        Name of the score, for the axis.
+    overwrite : bool
+        Whether an existing file may be replaced (default False).
+
+    Returns
+    -------
+    Path
+        The file written: a row per system, a mark per condition.
+
+    Raises
+    ------
+    NoteError
+        If there are no systems.
+
+    Example
+    -------
+    >>> scores = {"all_post": {"correct": (2, 1, 3), "other": (1, 0, 2)}}
+    >>> path = getfixture("tmp_path") / "systems.png"
+    >>> systems_figure(scores, path, "SI-SDR, dB").stat().st_size > 1000
+    True
+    """
+    if not scores:
+        raise NoteError("there is nothing to draw: no systems")
+    names = list(dict.fromkeys(name for row in scores.values() for name in row))
+    figure = _figure((9.0, 1.2 + 0.24 * len(scores) * (len(names) + 1)), None)
+    axes = figure.subplots()
+    places = []
+    for row, found in enumerate(scores.values()):
+        top = -row * (len(names) + 1)
+        places.append(top - (len(names) - 1) / 2)
+        for k, ((colour, _), name) in enumerate(
+            zip(cycle(_LINES), names)  # noqa: B905 (one of them has no end)
+        ):
+            if name not in found:
+                continue
+            mean, low, high = found[name]
+            axes.plot([low, high], [top - k] * 2, color=colour, lw=2)
+            axes.plot(
+                [mean],
+                [top - k],
+                color=colour,
+                marker=_MARKERS[k % len(_MARKERS)],
+                ls="",
+                label=None if name in _seen(axes) else name,
+            )
+    axes.set_yticks(places, list(scores), fontsize=8)
+    axes.set_xlabel(metric, fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.grid(axis="x", color="#DDDDDD", lw=0.6)
+    axes.legend(
+        frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5)
+    )
+    return _save(figure, path, overwrite)
+
+
+# Told apart by colour and by the kind of line.
+_LINES = (
+    (RIGHT, "-"),
+    (EXTRA, "--"),
+    (PITCH, "-."),
+    (MISSED, ":"),
+    ("#009E73", "-"),
+    ("#CC79A7", "--"),
+    (PARTLY, "-."),
+)
+_MARKERS = "os^vDPX"
+
+
+def _seen(axes) -> list[str]:
+    """Names that a legend would have already."""
+    return axes.get_legend_handles_labels()[1]
+
+
+def _figure(size, title):
+    """A figure that draws without a window."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(
+        figsize=size, dpi=DPI, facecolor="white", layout="constrained"
+    )
+    FigureCanvasAgg(figure)
     if title:
-        shown = title.encode("utf-8", "backslashreplace").decode()
         figure.suptitle(
-            shown,
+            title.encode("utf-8", "backslashreplace").decode(),
             fontsize=12,
             x=0.01,
             ha="left",
             family=_families(),
             parse_math=False,
         )
-    return _save(figure, path, overwrite)
+    return figure
+
+
+def _hertz_ticks(axes, edges, bands) -> None:
+    """Ticks of an axis whose rows are bands, evenly spaced in logarithms."""
+    khz = [k for k in KHZ if edges[0] <= 1000 * k <= edges[-1]]
+    steps = np.log(1000 * np.array(khz) / edges[0])
+    steps *= bands / np.log(edges[-1] / edges[0])
+    axes.set_yticks(steps, [f"{k:g}" for k in khz], fontsize=8)
+    axes.set_ylabel("kHz", fontsize=9)
 
 
 @cache

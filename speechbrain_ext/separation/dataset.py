@@ -229,7 +229,9 @@ def separation_dataset(
     -------
     speechbrain.dataio.dataset.DynamicItemDataset
         Items with `id`, `song_id`, `singer` and `sources (2, channels,
-        samples)`: vocals, accompaniment.
+        samples)`: vocals, accompaniment. To be had as well: `voice_place`, the
+        second of its song at which the voice of the item starts, the seconds
+        of the song per second of the item, and whether it is heard at all.
 
     Raises
     ------
@@ -270,8 +272,11 @@ def separation_dataset(
         (row["song_id"], row["accomp_wav"], row["song_end"]) for row in rows
     ]
 
+    def played_rate(semitones):
+        return round(sample_rate * 2 ** (semitones / 12))
+
     def read(path, start, length_s, semitones=0.0):
-        rate = round(sample_rate * 2 ** (semitones / 12))
+        rate = played_rate(semitones)
         stop = start + length_s * rate / sample_rate
         wav = read_audio(path, start, stop, sample_rate, mono=channels == 1)
         wav = wav.reshape(len(wav), -1)
@@ -288,6 +293,8 @@ def separation_dataset(
         spans = [length_s * 2 ** (k / 12) for k in plan["semitones"]]
         start = plan["where"] * max(0.0, row["song_end"] - spans[0])
         voice = read(row["wav"], start, length_s, plan["semitones"][0])
+        speed = played_rate(plan["semitones"][0]) / sample_rate
+        place = (start, speed, not plan["silent"][0])
         path, end = row["accomp_wav"], row["song_end"]
         if plan["accompaniment"] == "other":
             others = [b for b in bands if b[0] != row["song_id"]] or bands
@@ -295,7 +302,7 @@ def separation_dataset(
         if plan["accompaniment"] != "own":
             start = plan["other_place"] * max(0.0, end - spans[1])
         band = read(path, start, length_s, plan["semitones"][1])
-        return augment.apply(np.stack([voice, band]), plan)
+        return augment.apply(np.stack([voice, band]), plan), place
 
     def evaluation_item(row):
         length_s = row["stop"] - row["start"]
@@ -306,22 +313,22 @@ def separation_dataset(
             voice, band = np.sqrt(np.mean(parts**2, axis=(1, 2)))
             if voice > 0 and band > 0:
                 parts[1] *= voice / band * 10 ** (-ratio_db / 20)
-        return parts
+        return parts, (row["start"], 1.0, True)
 
     keys = ["id", "song_id", *MEDIA.values(), "start", "stop", "song_end"]
 
     @takes(*keys)
-    @provides("sources")
+    @provides("sources", "voice_place")
     def sources(*values):
         row = dict(zip(keys, values, strict=True))
         if augment is None:
-            parts = evaluation_item(row)
+            parts, place = evaluation_item(row)
         else:
             epoch = 0 if epoch_counter is None else epoch_counter.current
             key = zlib.crc32(row["id"].encode("utf-8"))
             plan = augment.draw(np.random.default_rng([seed, epoch, key]))
-            parts = training_item(row, plan)
-        return torch.from_numpy(np.ascontiguousarray(parts, np.float32))
+            parts, place = training_item(row, plan)
+        return torch.from_numpy(np.ascontiguousarray(parts, np.float32)), place
 
     return DynamicItemDataset(
         dataset_rows(rows),

@@ -77,6 +77,11 @@ USES = {
         ".mid",
     ),
     "vocal_separation": ("BSS-Eval", ["separate"], "_vocals.wav"),
+    "lyrics_informed_separation": (
+        "SI-SDR",
+        ["separate", "--phones", "PHONES"],
+        "_vocals.wav",
+    ),
 }
 
 LIP_SYSTEM = """\
@@ -110,14 +115,17 @@ def test_recipe(row, tmp_path):
     assert report in result.stdout
     # What a run leaves, a person can use.
     song = min(tmp_path.rglob("*.wav"))
-    lips = str(song.with_name("video_50fps.npy"))
+    beside = {
+        "LIPS": str(song.with_name("video_50fps.npy")),
+        "PHONES": str(song.with_name("phones.csv")),
+    }
     model = min(tmp_path.rglob("model/hyperparams.yaml"))
     listener = subprocess.run(
         [
             sys.executable,
             "-m",
             "speechbrain_ext",
-            *(lips if word == "LIPS" else word for word in command),
+            *(beside.get(word, word) for word in command),
             str(song),
             "--model",
             str(model.parent),

@@ -22,6 +22,7 @@ from speechbrain_ext.lyrics.timed import (
     TimedLyrics,
     TimedPhone,
     TimedWord,
+    read_phones,
     read_timed,
     write_timed,
 )
@@ -400,6 +401,16 @@ def test_align_command(tmp_path, capsys, monkeypatch):
     assert "--force" in capsys.readouterr().err
     assert main([*command, "--lines-only", "--force"]) == 2
     assert "--lines-only" in capsys.readouterr().err
+    phones = tmp_path / "phones.csv"
+    assert main([*command, "--force", "--phones", str(phones)]) == 0
+    assert [tuple(phone[:3]) for phone in read_phones(phones)] == [
+        ("L", 0.2, 0.3),
+        ("AA", 0.3, 0.7),
+    ]
+    assert main([*command, "--force", "--phones", str(out)]) == 2
+    assert main([*command, "--force", "--phones", "a.txt"]) == 2
+    err = capsys.readouterr().err
+    assert "name two files" in err and "must end in .csv" in err
     assert main(["align", str(song), str(text), "-o", "a.xyz"]) == 2
     assert ".TextGrid" in capsys.readouterr().err
     assert main(["align", "none.wav", str(text), "-o", str(out)]) == 2

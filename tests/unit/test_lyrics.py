@@ -38,6 +38,14 @@ from speechbrain_ext.lyrics.posteriorgram import (
     Posteriorgram,
     deltas,
     place,
+    read_sung,
+)
+from speechbrain_ext.lyrics.timed import (
+    TimedPhone,
+    TimedWord,
+    read_phones,
+    write_phones,
+    write_timed,
 )
 
 # --- phones ----------------------------------------------------------------
@@ -335,3 +343,64 @@ def test_new_words_are_spelt_out(dictionary):
     assert way[-1] == "T"
     assert "L" in way
     assert Lexicon().pronounce("12")  # twelve
+
+
+# --- phones with their times -------------------------------------------------
+
+
+def test_phones_fill_the_frames_they_are_sung_in():
+    phones = [("AA", 0.05, 0.2), ("TS", 0.2, 0.4), ("??", 0.4, 0.5)]
+    song = Posteriorgram.from_phones(phones, 0.0, 0.6, 10)
+    expected = {
+        "SIL": [0.5, 0, 0, 0, 0, 1],
+        "AA": [0.5, 1, 0, 0, 0, 0],
+        "T": [0, 0, 1, 0, 0, 0],
+        "S": [0, 0, 0, 1, 0, 0],
+        "SPN": [0, 0, 0, 0, 1, 0],
+    }
+    for phone, shares in expected.items():
+        found = song.probs[:, INDEX[phone]]
+        np.testing.assert_allclose(found, shares, atol=1e-6)
+    part = Posteriorgram.from_phones(phones, 0.3, 0.5, 10)
+    np.testing.assert_allclose(part.probs, song.probs[3:5], atol=1e-6)
+    assert part.start == 0.3
+
+
+def test_phones_that_overlap_share_a_frame():
+    song = Posteriorgram.from_phones([("AA", 0, 1), ("IY", 0.5, 1)], 0, 1, 2)
+    np.testing.assert_allclose(song.probs[1, [INDEX["AA"], INDEX["IY"]]], 0.5)
+
+
+def test_phones_come_back_from_files(tmp_path):
+    phones = [TimedPhone("AA", 0.5, 1.0), TimedPhone("S", 1.25, 2.0)]
+    path = write_phones(phones, tmp_path / "song.csv")
+    assert read_phones(path) == phones
+    assert read_sung(path).end == 2.0
+    word = TimedWord("as", 0.5, 2.0, phones=tuple(phones))
+    for name in ("song.TextGrid", "song.json"):
+        write_timed([word], tmp_path / name)
+        found = read_phones(tmp_path / name)
+        assert [phone[:3] for phone in found] == [p[:3] for p in phones]
+    write_timed([TimedWord("as", 0.5, 2.0)], tmp_path / "words.json")
+    with pytest.raises(LyricsError, match="words but no phones"):
+        read_phones(tmp_path / "words.json")
+    with pytest.raises(OutputError, match="exists already"):
+        write_phones(phones, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("word,onset_s,offset_s\n", "expected the columns phone"),
+        ("phone,onset_s,offset_s\nAA,0,x\n", "row 2: expected a phone"),
+        ("phone,onset_s,offset_s\nAA,0\n", "row 2: expected a phone"),
+        ("phone,onset_s,offset_s\nAA,1,0.5\n", "from 1 to 0.5 s"),
+        ("phone,onset_s,offset_s\nAA,0,2\nS,1,3\n", "row 3: .* after 2 s"),
+        ("phone,onset_s,offset_s\nAA,nan,2\n", "goes from nan"),
+    ],
+)
+def test_faulty_phones_are_refused(tmp_path, text, message):
+    path = tmp_path / "phones.csv"
+    path.write_text(text)
+    with pytest.raises(LyricsError, match=message):
+        read_phones(path)

@@ -37,6 +37,7 @@ from speechbrain_ext.audio import stream_audio
 from speechbrain_ext.errors import ConfigError, OutputError
 from speechbrain_ext.f0 import read_f0
 from speechbrain_ext.formats import read_notes
+from speechbrain_ext.lyrics.timed import read_phones, read_timed
 from speechbrain_ext.notes import midi_to_hz
 
 SEEDS = range(12)
@@ -635,7 +636,7 @@ def test_musdb18_layout(tmp_path):
 
 def test_musdb18_stem_files_hold_the_same_songs(tmp_path):
     options = quick(song_s=2.5)
-    wavs = as_musdb18(tmp_path / "w", 1, 0, **options)
+    wavs = as_musdb18(tmp_path / "w", 1, 0, phones=True, **options)
     stems = as_musdb18(tmp_path / "s", 1, 0, container="stem.mp4", **options)
     name = "Mini Singer 1 - Song 1"
     path = stems / "train" / f"{name}.stem.mp4"
@@ -656,6 +657,19 @@ def test_musdb18_stem_files_hold_the_same_songs(tmp_path):
             assert not coded.any()
     with pytest.raises(OutputError, match="another container"):
         as_musdb18(stems, 1, 0, **options)
+    with pytest.raises(OutputError, match="another phones"):
+        as_musdb18(wavs, 1, 0, **options)
+    # Phones are where the voice is, and words where their phones are.
+    phones = read_phones(wavs / "train" / name / "phones.csv")
+    words = read_timed(wavs / "train" / name / "words.csv")
+    voice, rate = soundfile.read(wavs / "train" / name / "vocals.wav")
+    times = np.arange(len(voice)) / rate
+    sung = np.zeros(len(voice), bool)
+    for phone in phones:
+        sung |= (times >= phone.onset) & (times < phone.offset)
+    power = np.mean(voice**2, axis=1)
+    assert power[sung].mean() > 3 * power[~sung].mean()
+    assert words[0].onset == pytest.approx(phones[0].onset, abs=1e-3)
 
 
 @pytest.mark.parametrize("writer", [as_mir1k, as_musdb18])

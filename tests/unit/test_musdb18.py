@@ -18,9 +18,11 @@ from speechbrain_ext.audio import audio_info, read_audio, write_tracks
 from speechbrain_ext.errors import (
     AudioError,
     ConfigError,
+    LyricsError,
     ManifestError,
     OutputError,
 )
+from speechbrain_ext.lyrics.timed import write_phones
 
 # 16-bit values, left and right, of songs that never change. The mixture is
 # the sum of the others; so drums + bass + other are 4500 and 2500.
@@ -595,3 +597,60 @@ def test_minisinging(container, tmp_path):
         folder, 2, 1, song_s=2.1, container=container, progress=False
     )
     assert again == folder
+
+
+def test_phones_beside_the_stems_or_elsewhere(tmp_path):
+    """A song with phones and words, one with phones, one without."""
+    for name in ("A - One", "B - Two", VALID):
+        wavs(tmp_path / "m" / "train" / name)
+    song = tmp_path / "m/train/A - One"
+    write_phones([("AA", 0.1, 0.2)], song / "phones.csv")
+    (song / "words.csv").write_text("word,onset_s,offset_s\nah,0.1,0.2\n")
+    musdb18.prepare_musdb18(tmp_path / "m", tmp_path / "one", stems=False)
+    rows = read_manifest(tmp_path / "one/train.csv", tmp_path / "m")
+    one, two = rows
+    assert Path(one["phones"]) == song / "phones.csv"
+    assert Path(one["words"]).name == "words.csv"
+    assert two["phones"] is None
+    # A folder of its own, which the corpus need not be able to hold.
+    other = tmp_path / "phones"
+    (other / "B - Two").mkdir(parents=True)
+    write_phones([("IY", 0.0, 0.1)], other / "B - Two/phones.csv")
+    write_phones([("IY", 0.0, 0.1)], other / f"{VALID}.phones.csv")
+    options = {"stems": False, "phones_folder": other}
+    musdb18.prepare_musdb18(tmp_path / "m", tmp_path / "two", **options)
+    rows = read_manifest(tmp_path / "two/train.csv", tmp_path / "m")
+    assert [row["phones"] and Path(row["phones"]) for row in rows] == [
+        None,
+        other / "B - Two/phones.csv",
+    ]
+    (row,) = read_manifest(tmp_path / "two/valid.csv", tmp_path / "m")
+    assert Path(row["phones"]) == other / f"{VALID}.phones.csv"
+    # It is found again, and changed phones are another preparation.
+    again = musdb18.prepare_musdb18(tmp_path / "m", tmp_path / "two", **options)
+    assert not again.fresh
+    (other / "B - Two/phones.csv").write_text("phone,onset_s,offset_s\n")
+    with pytest.raises(OutputError, match="choose another folder"):
+        musdb18.prepare_musdb18(tmp_path / "m", tmp_path / "two", **options)
+
+
+def test_faulty_phones_are_refused(tmp_path):
+    song = tmp_path / "m/train/A - One"
+    wavs(song)
+    empty = tmp_path / "none"
+    empty.mkdir()
+    with pytest.raises(ManifestError, match="phones of none of 1 songs"):
+        musdb18.prepare_musdb18(
+            tmp_path / "m", tmp_path / "p", phones_folder=empty
+        )
+    (song / "phones.csv").write_text("AA,0,1\n")
+    with pytest.raises(LyricsError, match="expected the columns phone"):
+        musdb18.prepare_musdb18(tmp_path / "m", tmp_path / "p")
+
+
+def test_phones_beside_stem_files(tmp_path):
+    stem_file(tmp_path / "m/train", "A - One")
+    write_phones([("AA", 0.1, 0.2)], tmp_path / "m/train/A - One.phones.csv")
+    musdb18.prepare_musdb18(tmp_path / "m", tmp_path / "p", stems=False)
+    (row,) = read_manifest(tmp_path / "p/train.csv", tmp_path / "m")
+    assert Path(row["phones"]).name == "A - One.phones.csv"
