@@ -604,9 +604,10 @@ def _song(options):
     if options.output == "":
         raise OutputError("the name after -o is empty: use . for this folder")
     names = (
-        "separator splitter transcriber aligner singers tempo beats_per_bar "
-        "title artist language repeats device"
-    ).split()
+        *("separator", "splitter", "transcriber", "aligner", "device"),
+        *("singers", "tempo", "beats_per_bar", "title", "artist"),
+        *("language", "repeats"),
+    )
     settings = SongSettings(
         report=not options.no_report,
         **{name: getattr(options, name) for name in names},
@@ -676,7 +677,7 @@ _LYRICS_SUFFIXES = (".txt", ".lrc", ".srt")
 
 
 def _of_song(given, audio, count, suffixes):
-    """File that belongs to a song: the one given, or of its name in a folder."""
+    """File of a song: the one given, or that of its name in a folder."""
     from speechbrain_ext.formats import is_note_file, note_stem
 
     if given is None:

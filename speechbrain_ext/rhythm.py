@@ -25,8 +25,8 @@ MIN_BEATS = 4
 LEAST_LEVEL = 1e-4  # root mean square, full scale = 1: below it is silence
 
 # Names as musicians write them: the tonics with fewest accidentals.
-MAJOR_TONICS = "C Db D Eb E F F# G Ab A Bb B".split()
-MINOR_TONICS = "C C# D Eb E F F# G G# A Bb B".split()
+MAJOR_TONICS = ["C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"]
+MINOR_TONICS = ["C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B"]
 
 # Mean ratings of how well each semitone above the tonic fits.
 MAJOR_PROFILE = (

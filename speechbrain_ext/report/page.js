@@ -16,6 +16,11 @@
   };
   const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
   const total = Math.max(data.seconds, 0.1);
+  // Confidences of words are no probabilities: how sure a word is, is told by
+  // comparison with the median word, 1 being as sure or surer.
+  const known = data.words.map((w) => w[3]).filter((c) => c !== null).sort((a, b) => a - b);
+  const middle = known.length ? known[known.length >> 1] : 0;
+  const sureness = (c) => (c === null || !middle ? 1 : Math.min(c / middle, 1));
 
   // --- sound -------------------------------------------------------------
   // Every track is decoded when it is first switched on, and all of them are
@@ -273,12 +278,12 @@
     for (const [word, onset, offset, sure] of data.words) {
       if (!seen(onset, offset)) continue;
       const x = Math.max(atX(onset, width), KEYS), w = Math.max(atX(offset, width) - x, 1);
-      pen.globalAlpha = 0.25 + 0.5 * (sure === null ? 1 : sure);
+      pen.globalAlpha = 0.2 + 0.8 * sureness(sure);
       pen.fillStyle = colour("line");
       pen.fillRect(x, base + 1, w, WORDS - 2);
       pen.globalAlpha = 1;
       if (x >= free) {
-        pen.fillStyle = sure !== null && sure < 0.5 ? colour("faint") : colour("text");
+        pen.fillStyle = colour(sureness(sure) < 0.5 ? "faint" : "text");
         pen.fillText(word, x + 2, base + WORDS / 2);
         free = x + pen.measureText(word).width + 6;
       }
@@ -337,7 +342,7 @@
       $("words").replaceChildren(...data.words.filter((w) => w[4] === line).flatMap((w) => {
         const word = make("button", w[0], "word");
         word.dataset.onset = w[1]; word.dataset.offset = w[2];
-        if (w[3] !== null && w[3] < 0.5) word.classList.add("unsure");
+        if (sureness(w[3]) < 0.5) word.classList.add("unsure");
         word.title = w[3] === null ? "" : "confidence " + w[3].toFixed(2);
         word.addEventListener("click", () => seek(w[1]));
         return [word, " "];

@@ -132,7 +132,7 @@ def write_page(page: Page, path, overwrite: bool = False) -> Path:
         ("title", html.escape(page.title)),
         ("data", _embedded(_data(page))),
     ):
-        text = text.replace("{{%s}}" % name, value)
+        text = text.replace("{{" + name + "}}", value)
     with atomic_path(path, overwrite) as temporary:
         temporary.write_text(text, "utf-8", newline="\n")
     return Path(path)
