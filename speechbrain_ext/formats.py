@@ -922,7 +922,8 @@ def _write_musicxml(
     part.append(music21.meter.TimeSignature(f"{beats_per_bar}/4"))
     sharps = 0
     if key is not None:
-        tonic, _, mode = key.replace("b", "-").partition(" ")
+        tonic, _, mode = key.partition(" ")
+        tonic = tonic[:1].upper() + tonic[1:].replace("b", "-")
         signature = music21.key.Key(tonic, mode or None)
         part.append(signature)
         sharps = signature.sharps
@@ -935,8 +936,7 @@ def _write_musicxml(
         sung = music21.note.Note(
             _semitone(note.midi), quarterLength=Fraction(stop - start, grid)
         )
-        if sharps < 0:
-            _spell_with_flats(sung)
+        _spell(sung.pitch, sharps)
         text = _clean(note.lyric)
         if text:
             begins, parted = not parted, len(text) > 1 and text[-1] == "-"
@@ -961,10 +961,13 @@ def _write_musicxml(
         archive.writestr("score.musicxml", data)
 
 
-def _spell_with_flats(sung) -> None:
-    """Write Db for C#, as keys with flats do."""
-    if sung.pitch.accidental is not None and sung.pitch.accidental.alter > 0:
-        sung.pitch.getHigherEnharmonic(inPlace=True)
+def _spell(pitch, sharps: int) -> None:
+    """Write Db in keys with flats, C# in keys with sharps."""
+    alter = pitch.accidental.alter if pitch.accidental is not None else 0
+    if sharps < 0 < alter:
+        pitch.getHigherEnharmonic(inPlace=True)
+    elif alter < 0 < sharps:
+        pitch.getLowerEnharmonic(inPlace=True)
 
 
 def _lyric(music21, text: str, begins: bool, parted: bool):

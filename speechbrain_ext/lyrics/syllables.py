@@ -91,7 +91,7 @@ def spelled_syllables(word: str, count: int) -> list[str]:
     Example
     -------
     >>> spelled_syllables("always,", 2), spelled_syllables("together", 3)
-    (['al', 'ways,'], ['to', 'get', 'her'])
+    (['al', 'ways,'], ['to', 'ge', 'ther'])
     >>> spelled_syllables("time", 1), spelled_syllables("rhythms", 2)
     (['time'], ['rhythms'])
     """
