@@ -1,8 +1,11 @@
 """Beats, tempo, bars and key of a recording.
 
-Beats are found by librosa (Ellis, "Beat tracking by dynamic programming",
-Journal of New Music Research, 2007). The key is the one whose profile of
-Krumhansl and Kessler (Psychological Review, 1982) agrees best with the mean
+Beats are found by dynamic programming (Ellis, "Beat tracking by dynamic
+programming", Journal of New Music Research, 2007): they lie where much begins
+to sound, in steps that change little. librosa does the same, but compiles
+itself at its first import, for half a minute, and processes that do so at the
+same time spoil each other's work. The key is the one whose profile of Krumhansl
+and Kessler (Psychological Review, 1982) agrees best with the mean
 chroma. Bars are taken to have a given number of beats; the first beat of a bar
 is the one at which harmony changes most.
 """
@@ -14,15 +17,27 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speechbrain_ext.errors import AudioError, ConfigError, optional_library
+from speechbrain_ext import audio
+from speechbrain_ext.errors import AudioError, ConfigError
 from speechbrain_ext.formats import MAX_TEMPO, MIN_TEMPO
-from speechbrain_ext.notes import NoteSequence
+from speechbrain_ext.notes import NoteSequence, hz_to_midi
 from speechbrain_ext.quantize import quantize_times
 
 SAMPLE_RATE = 22050
-HOP = 512
+HOP = 512  # 23 ms
 MIN_BEATS = 4
 LEAST_LEVEL = 1e-4  # root mean square, full scale = 1: below it is silence
+
+ONSET_WINDOW = 2048  # 93 ms
+ONSET_BANDS = 40
+DEPTH_DB = 80.0  # what lies deeper below the loudest does not count
+TIGHTNESS = 100.0  # price of a step that differs, times its log squared
+USUAL_TEMPO, OCTAVES = 120.0, 0.7  # centre and width of what is likely
+LOWEST_TEMPO, HIGHEST_TEMPO = 40.0, 240.0  # that are looked for
+
+CHROMA_WINDOW = 4096  # 186 ms
+CHROMA_HZ = (80.0, 2500.0)
+BLOCK = 1024  # frames worked on at a time
 
 # Names as musicians write them: the tonics with fewest accidentals.
 MAJOR_TONICS = ["C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"]
@@ -82,11 +97,11 @@ class Rhythm:
 
     Example
     -------
-    >>> rhythm = Rhythm((1.0, 1.5, 2.0, 2.6))
+    >>> rhythm = Rhythm((1.0, 1.5, 2.0, 2.5))
     >>> rhythm.tempo
     120.0
-    >>> rhythm.positions([0.5, 1.25, 2.3]).tolist()
-    [-1.0, 0.5, 2.5]
+    >>> rhythm.positions([0.5, 1.25, 2.75]).tolist()
+    [-1.0, 0.5, 3.5]
     """
 
     beats: tuple[float, ...]
@@ -105,13 +120,19 @@ class Rhythm:
 
     @property
     def interval(self) -> float:
-        """Seconds per beat: the median."""
-        return float(np.median(np.diff(self.beats)))
+        """Seconds per beat: the mean."""
+        return (self.beats[-1] - self.beats[0]) / (len(self.beats) - 1)
 
     @property
     def tempo(self) -> float:
         """Beats per minute."""
         return 60.0 / self.interval
+
+    @property
+    def steadiness(self) -> float:
+        """Share of the steps between beats within 10 % of the mean, 0 to 1."""
+        steps = np.diff(self.beats) / self.interval
+        return float(np.mean(np.abs(steps - 1) <= 0.1))
 
     def positions(self, seconds) -> np.ndarray:
         """Where in the music times are.
@@ -169,7 +190,7 @@ class Rhythm:
         Example
         -------
         >>> notes = NoteSequence([(1.02, 1.5, 60), (1.6, 2.3, 62)])
-        >>> rhythm = Rhythm((1.0, 1.5, 2.0, 2.6))
+        >>> rhythm = Rhythm((1.0, 1.5, 2.0, 2.5))
         >>> for note in rhythm.quantized(notes):
         ...     print(note.onset, note.duration)
         2.0 0.5
@@ -213,7 +234,7 @@ def estimate_rhythm(
     wav : np.ndarray (samples,)
         Full scale = 1.
     sample_rate : int
-        Its rate, hertz. 22050 is best.
+        Its rate, hertz; 22050 saves a resampling.
     tempo : float, optional
         Beats per minute, if they are known. Default: found out.
     beats_per_bar : int
@@ -226,10 +247,10 @@ def estimate_rhythm(
 
     Raises
     ------
+    AudioError
+        If the signal is empty or has more than one channel.
     ConfigError
         If the tempo is out of range.
-    DependencyError
-        If librosa is missing.
 
     Example
     -------
@@ -244,28 +265,20 @@ def estimate_rhythm(
             f"the tempo is {tempo:g}: use {MIN_TEMPO:g} to {MAX_TEMPO:g} beats "
             "per minute"
         )
-    librosa = _librosa()
-    wav = _checked(wav)
+    wav = _checked(wav, sample_rate)
     if np.sqrt(np.mean(wav**2)) < LEAST_LEVEL:
         return None
-    strength = librosa.onset.onset_strength(
-        y=wav, sr=sample_rate, hop_length=HOP
-    )
-    _, places = librosa.beat.beat_track(
-        onset_envelope=strength,
-        sr=sample_rate,
-        hop_length=HOP,
-        bpm=tempo,
-        trim=False,
-    )
-    places = np.unique(places)
+    strength = _onset_strength(wav)
+    rate = SAMPLE_RATE / HOP
+    places = _track(strength, 60 * rate / (tempo or _tempo(strength, rate)))
     if len(places) < MIN_BEATS:
         return None
-    beats = places * HOP / sample_rate
     rhythm = Rhythm(
-        tuple(round(float(beat), 6) for beat in beats), 0, beats_per_bar
+        tuple(round(float(place / rate), 6) for place in places),
+        0,
+        beats_per_bar,
     )
-    chroma = _chroma(librosa, wav, sample_rate)
+    chroma = _chroma(wav)
     return replace(rhythm, downbeat=_downbeat(chroma, places, beats_per_bar))
 
 
@@ -286,13 +299,13 @@ def estimate_key(wav, sample_rate) -> Key | None:
 
     Raises
     ------
-    DependencyError
-        If librosa is missing.
+    AudioError
+        If the signal is empty or has more than one channel.
     """
-    wav = _checked(wav)
+    wav = _checked(wav, sample_rate)
     if np.sqrt(np.mean(wav**2)) < LEAST_LEVEL:
         return None
-    return key_of_chroma(_chroma(_librosa(), wav, sample_rate).mean(axis=1))
+    return key_of_chroma(_chroma(wav).mean(axis=1))
 
 
 def key_of_chroma(chroma) -> Key | None:
@@ -350,20 +363,106 @@ def _downbeat(chroma, places, beats_per_bar):
     return int(np.argmax(scores))
 
 
-def _chroma(librosa, wav, sample_rate):
-    return librosa.feature.chroma_stft(
-        y=wav, sr=sample_rate, n_fft=4096, hop_length=HOP
+def _onset_strength(wav):
+    """How much begins to sound, per frame: the rise of the bands in dB."""
+    hertz = np.fft.rfftfreq(ONSET_WINDOW, 1 / SAMPLE_RATE)
+    edges = np.geomspace(40.0, SAMPLE_RATE / 2, ONSET_BANDS + 1)
+    bands = np.searchsorted(edges, hertz, "right") - 1
+    weights = (bands[:, None] == np.arange(ONSET_BANDS)).astype(np.float32)
+    weights = weights[:, weights.any(axis=0)]
+    weights /= weights.sum(axis=0)
+    powers = np.concatenate(
+        [part**2 @ weights for part in _magnitudes(wav, ONSET_WINDOW)]
     )
+    levels = 10 * np.log10(np.maximum(powers, 1e-12))
+    levels = np.maximum(levels, levels.max() - DEPTH_DB)
+    rises = np.maximum(np.diff(levels, axis=0), 0).mean(axis=1)
+    return np.concatenate([[0.0], rises])
 
 
-def _checked(wav):
+def _tempo(strength, rate):
+    """Beats per minute after which, and after twice which, onsets repeat."""
+    centred = strength - strength.mean()
+    count = len(centred)
+    size = 2 ** int(np.ceil(np.log2(2 * count)))
+    repeats = np.fft.irfft(np.abs(np.fft.rfft(centred, size)) ** 2)[:count]
+    repeats *= count / (count - np.arange(count))
+    tempos = np.geomspace(LOWEST_TEMPO, HIGHEST_TEMPO, 500)
+    lags = 60 * rate / tempos
+    found = sum(
+        np.interp(times * lags, np.arange(count), repeats, right=0.0)
+        for times in (1, 2)
+    )
+    octaves = np.log2(tempos / USUAL_TEMPO)
+    likely = np.exp(-0.5 * (octaves / OCTAVES) ** 2)
+    return float(tempos[np.argmax(found * likely)])
+
+
+def _track(strength, period):
+    """Frames of the beats, about a period apart."""
+    if not strength.std() > 0:
+        return []
+    reach = np.arange(-round(period), round(period) + 1)
+    bump = np.exp(-0.5 * (reach * 32 / period) ** 2)
+    local = np.convolve(strength / strength.std(), bump, "same")[
+        : len(strength)
+    ]
+    steps = np.arange(round(period / 2), round(2 * period) + 1)
+    prices = TIGHTNESS * np.log(steps / period) ** 2
+    total, before = local.copy(), np.full(len(local), -1)
+    for frame in range(int(steps[0]), len(local)):
+        near = steps[: np.searchsorted(steps, frame, "right")]
+        scores = total[frame - near] - prices[: len(near)]
+        best = int(np.argmax(scores))
+        # A beat of less than nothing is no beginning.
+        if scores[best] > 0:
+            total[frame] += scores[best]
+            before[frame] = frame - near[best]
+    peaks = np.flatnonzero(
+        (total[1:-1] > total[:-2]) & (total[1:-1] >= total[2:])
+    )
+    if not len(peaks):
+        return []
+    peaks += 1
+    # The last one that the song still carries.
+    last = peaks[total[peaks] >= 0.5 * np.median(total[peaks])][-1]
+    places = [int(last)]
+    while before[places[-1]] >= 0:
+        places.append(int(before[places[-1]]))
+    return places[::-1]
+
+
+def _chroma(wav):
+    """Strength of each pitch class, (12, frames), in the song's own tuning."""
+    hertz = np.fft.rfftfreq(CHROMA_WINDOW, 1 / SAMPLE_RATE)
+    inside = (hertz >= CHROMA_HZ[0]) & (hertz <= CHROMA_HZ[1])
+    midi = hz_to_midi(hertz[inside])
+    peaks = []
+    for part in _magnitudes(wav, CHROMA_WINDOW):
+        part = part[:, inside]
+        sides = np.maximum(np.roll(part, 1, axis=1), np.roll(part, -1, axis=1))
+        peaks.append(np.where(part >= sides, part, 0))
+    magnitudes = np.concatenate(peaks)
+    turns = np.exp(2j * np.pi * midi)
+    tuning = np.angle((magnitudes.sum(axis=0) * turns).sum()) / (2 * np.pi)
+    classes = np.rint(midi - tuning).astype(int) % 12
+    return (magnitudes @ (classes[:, None] == np.arange(12))).T
+
+
+def _magnitudes(wav, window):
+    """Spectra of frames centred at multiples of the hop, block by block."""
+    padded = np.pad(wav, window // 2)
+    shape = np.hanning(window + 1)[:-1].astype(np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::HOP]
+    for begin in range(0, len(frames), BLOCK):
+        spectra = np.fft.rfft(frames[begin : begin + BLOCK] * shape)
+        yield np.abs(spectra).astype(np.float32)
+
+
+def _checked(wav, sample_rate):
     wav = np.asarray(wav, dtype=np.float32)
     if wav.ndim != 1 or not len(wav):
         raise AudioError(
             f"a signal of shape {wav.shape}: give one channel that is not empty"
         )
-    return wav
-
-
-def _librosa():
-    return optional_library("librosa", "librosa", "song", "finding beats")
+    return audio.resample(wav, sample_rate, SAMPLE_RATE)

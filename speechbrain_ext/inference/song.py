@@ -856,7 +856,9 @@ class _Run:
                     rhythm.beats, rhythm.bar_places(), strict=True
                 )
             ]
-            rows["tempo"] = [(0.0, result.seconds, rhythm.tempo, None)]
+            rows["tempo"] = [
+                (0.0, result.seconds, rhythm.tempo, rhythm.steadiness)
+            ]
         if result.key is not None:
             value = f"{result.key.tonic}:{result.key.mode}"
             rows["key_mode"] = [(0.0, result.seconds, value, None)]

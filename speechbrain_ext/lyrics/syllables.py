@@ -15,7 +15,7 @@ from speechbrain_ext.lyrics.phones import VOWELS
 from speechbrain_ext.lyrics.timed import TimedLyrics, TimedWord
 from speechbrain_ext.notes import NoteSequence
 
-# A pause in which a note still belongs to the syllable in front of it.
+# Longest gap that is shared by the syllables around it.
 REACH_S = 0.5
 # Beyond the last syllable before a longer pause.
 TAIL_S = 0.1
@@ -179,8 +179,8 @@ def _of_word(word: TimedWord) -> list[Syllable]:
 def attach(notes: NoteSequence, sung: Sequence[Syllable]) -> Attached:
     """Give every syllable to the first note that it is sung on.
 
-    A note belongs to the syllable that sounds longest during it, counted up to
-    the next syllable if that comes within half a second. The first note of a
+    A note belongs to the syllable that sounds longest during it, where two
+    syllables share a gap between them of up to half a second. The first note of a
     syllable gets its text; those that follow prolong it. A syllable that has
     no note of its own joins the one that it overlaps most, so that two
     syllables on one pitch stand on one note.
@@ -205,11 +205,14 @@ def attach(notes: NoteSequence, sung: Sequence[Syllable]) -> Attached:
     >>> attach(notes, [*sung, Syllable("lost", 5, 6)]).lost
     (Syllable(text='lost', onset=5, offset=6, line=0),)
     """
-    spans = []
-    for k, part in enumerate(sung):
-        after = sung[k + 1].onset if k + 1 < len(sung) else float("inf")
-        near = after - part.offset <= REACH_S
-        spans.append((part.onset, after if near else part.offset + TAIL_S))
+    spans, start = [], None
+    for part, after in zip(sung, [*sung[1:], None], strict=True):
+        start = part.onset if start is None else start
+        end, follows = part.offset + TAIL_S, None
+        if after is not None and after.onset - part.offset <= REACH_S:
+            end = follows = (part.offset + after.onset) / 2
+        spans.append((start, end))
+        start = follows
 
     def overlap(note, span):
         return min(note.offset, span[1]) - max(note.onset, span[0])

@@ -1,7 +1,7 @@
 """Syllables of words, and the notes that they are sung on."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechbrain_ext.lyrics.syllables import (
@@ -41,6 +41,7 @@ def test_a_word_whose_letters_do_not_tell_stays_whole(word, count):
     assert spelled_syllables(word, count) == [word]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=12), st.integers(1, 5))
 def test_parts_make_up_the_word(word, count):
     parts = spelled_syllables(word, count)
@@ -102,7 +103,7 @@ NOTES = NoteSequence([(0, 1, 60), (1, 2, 62), (2, 3, 64), (5, 6, 65)])
             [("al-", 0, 0.5), ("ways", 0.5, 1), ("time", 1, 3)],
             ["always", "time", None, None],
         ),
-        # The gap up to the next one belongs to the one in front.
+        # Two syllables share the gap between them: up to 1.9, from 1.9 on.
         ([("a", 0, 1.7), ("b", 2.1, 3)], ["a", None, "b", None]),
         ([], [None, None, None, None]),
     ],
@@ -126,6 +127,7 @@ def test_nothing_to_sing_on():
     assert attach(NoteSequence(), sung).lost == tuple(sung)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 8), st.floats(0.01, 2)), max_size=8))
 def test_every_syllable_is_placed_once_or_lost(spans):
     spans.sort()
