@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import NamedTuple
 
 from speechbrain_ext.lyrics.phones import VOWELS
@@ -180,8 +181,8 @@ def attach(notes: NoteSequence, sung: Sequence[Syllable]) -> Attached:
     """Give every syllable to the first note that it is sung on.
 
     A note belongs to the syllable that sounds longest during it, where two
-    syllables share a gap between them of up to half a second. The first note of a
-    syllable gets its text; those that follow prolong it. A syllable that has
+    syllables share a gap between them of up to half a second. The first note of
+    a syllable gets its text; those that follow prolong it. A syllable that has
     no note of its own joins the one that it overlaps most, so that two
     syllables on one pitch stand on one note.
 
@@ -206,7 +207,7 @@ def attach(notes: NoteSequence, sung: Sequence[Syllable]) -> Attached:
     (Syllable(text='lost', onset=5, offset=6, line=0),)
     """
     spans, start = [], None
-    for part, after in zip(sung, [*sung[1:], None], strict=True):
+    for part, after in zip_longest(sung, sung[1:]):
         start = part.onset if start is None else start
         end, follows = part.offset + TAIL_S, None
         if after is not None and after.onset - part.offset <= REACH_S:

@@ -246,6 +246,9 @@ def browser():
 def shown(browser, page, tmp_path):
     """The page in the browser; what it complains about is an error."""
     path = write_page(page, tmp_path / "page.html")
+    browser.get("about:blank")
+    for log in ("browser", "performance"):
+        browser.get_log(log)  # what is read is gone
     browser.get(path.as_uri())
     yield browser
     assert [row["message"] for row in browser.get_log("browser")] == []
@@ -278,7 +281,11 @@ def cursor(browser):
         """
         const roll = document.getElementById("roll");
         const ratio = roll.width / roll.clientWidth;
-        const row = roll.getContext("2d").getImageData(
+        const copy = document.createElement("canvas");
+        copy.width = roll.width; copy.height = roll.height;
+        const pen = copy.getContext("2d", {willReadFrequently: true});
+        pen.drawImage(roll, 0, 0);
+        const row = pen.getImageData(
           0, Math.round(roll.height * 0.5), roll.width, 1).data;
         const made = document.createElement("canvas").getContext("2d");
         made.fillStyle = getComputedStyle(document.documentElement)
