@@ -129,6 +129,11 @@ class Rhythm:
         return 60.0 / self.interval
 
     @property
+    def score_tempo(self) -> float:
+        """Beats per minute as a score has them, to a tenth."""
+        return round(self.tempo, 1)
+
+    @property
     def steadiness(self) -> float:
         """Share of the steps between beats within 10 % of the mean, 0 to 1."""
         steps = np.diff(self.beats) / self.interval
@@ -183,8 +188,8 @@ class Rhythm:
         Returns
         -------
         NoteSequence
-            Times are those of music without any change of tempo: seconds
-            times `tempo` over 60 are beats, and a bar begins at `bar_s`. What
+            Times are those of music that keeps to `score_tempo`, in which a
+            bar begins at `bar_s`. What
             comes before the first beat has whole bars of its own.
 
         Example
@@ -203,14 +208,14 @@ class Rhythm:
             )
             if off > on
         )
-        return quantize_times(strict, self.tempo, division, self.bar_s)
+        return quantize_times(strict, self.score_tempo, division, self.bar_s)
 
     @property
     def bar_s(self) -> float:
         """Where in the strict time of `quantized` a bar begins, seconds."""
         bar = self.beats_per_bar
         lead = self._lead + self.downbeat
-        return (lead % bar) * self.interval
+        return (lead % bar) * 60.0 / self.score_tempo
 
     @property
     def _lead(self) -> int:
@@ -221,7 +226,7 @@ class Rhythm:
 
     def _strict(self, intervals):
         places = self.positions(intervals.reshape(-1)).reshape(-1, 2)
-        return np.maximum((places + self._lead) * self.interval, 0)
+        return np.maximum(places + self._lead, 0) * 60.0 / self.score_tempo
 
 
 def estimate_rhythm(

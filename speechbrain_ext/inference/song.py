@@ -808,7 +808,7 @@ class _Run:
         if rhythm is not None:
             notes = rhythm.quantized(notes, DIVISION)
             options |= {
-                "tempo": rhythm.tempo,
+                "tempo": rhythm.score_tempo,
                 "grid": DIVISION // 4,
                 "first_beat_s": rhythm.bar_s,
                 "beats_per_bar": rhythm.beats_per_bar,

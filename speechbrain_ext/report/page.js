@@ -159,7 +159,8 @@
   let low = pitches.length ? Math.floor(Math.min(...pitches)) - 2 : 54;
   let high = pitches.length ? Math.ceil(Math.max(...pitches)) + 3 : 66;
   if (high - low < 14) { const more = 14 - (high - low); low -= more >> 1; high += (more + 1) >> 1; }
-  const view = { start: 0, span: Math.min(total, 20) };
+  // At least 70 pixels per second, so that words fit on their notes.
+  const view = { start: 0, span: Math.min(total, 20, Math.max(roll.clientWidth / 70, 1)) };
 
   const tiles = (data.picture ? data.picture.tiles : []).map((source) => {
     const image = new Image();
@@ -235,6 +236,7 @@
         pen.strokeRect(x, atY(midi + 0.5, height) - 1, w, step + 2);
         pen.setLineDash([]);
       }
+      const free = new Map();  // where a row has room for the next text
       for (const [onset, offset, midi, lyric, sure, kind] of melody.notes) {
         if (!seen(onset, offset)) continue;
         const x = atX(onset, width), w = Math.max(atX(offset, width) - x - 1, 2);
@@ -244,8 +246,10 @@
         pen.beginPath(); pen.roundRect(x, y, w, h, Math.min(3, h / 2)); pen.fill();
         pen.globalAlpha = 1;
         pen.strokeStyle = colour("halo"); pen.lineWidth = 1; pen.stroke();
-        if (lyric && view.span / (width - KEYS) < 0.035) {
+        const row = Math.round(midi);
+        if (lyric && x >= (free.get(row) ?? -99)) {
           pen.font = "600 12px system-ui, sans-serif";
+          free.set(row, x + pen.measureText(lyric).width + 4);
           pen.textBaseline = "bottom";
           pen.strokeStyle = colour("halo"); pen.lineWidth = 3.5; pen.lineJoin = "round";
           pen.strokeText(lyric, x + 1, y - 1);
@@ -274,19 +278,21 @@
     // Words below, as strong as they are sure.
     pen.font = "12px system-ui, sans-serif";
     pen.textBaseline = "middle";
-    let free = -1;
-    for (const [word, onset, offset, sure] of data.words) {
-      if (!seen(onset, offset)) continue;
-      const x = Math.max(atX(onset, width), KEYS), w = Math.max(atX(offset, width) - x, 1);
+    const shownWords = data.words.filter(([, onset, offset]) => seen(onset, offset));
+    pen.fillStyle = colour("line");
+    for (const [, onset, offset, sure] of shownWords) {
+      const x = atX(onset, width);
       pen.globalAlpha = 0.2 + 0.8 * sureness(sure);
-      pen.fillStyle = colour("line");
-      pen.fillRect(x, base + 1, w, WORDS - 2);
-      pen.globalAlpha = 1;
-      if (x >= free) {
-        pen.fillStyle = colour(sureness(sure) < 0.5 ? "faint" : "text");
-        pen.fillText(word, x + 2, base + WORDS / 2);
-        free = x + pen.measureText(word).width + 6;
-      }
+      pen.fillRect(x + 0.5, base + 1, Math.max(atX(offset, width) - x - 1, 1), WORDS - 2);
+    }
+    pen.globalAlpha = 1;
+    let room = KEYS;
+    for (const [word, onset, , sure] of shownWords) {
+      const x = atX(onset, width) + 2;
+      if (x < room) continue;
+      pen.fillStyle = colour(sureness(sure) < 0.5 ? "faint" : "text");
+      pen.fillText(word, x, base + WORDS / 2);
+      room = x + pen.measureText(word).width + 4;
     }
     // Names of pitches.
     pen.fillStyle = colour("panel");

@@ -36,7 +36,7 @@ PER_SEMITONE = 3
 DEPTH_DB = 60.0  # what lies deeper below the loudest is not drawn
 MAX_COLUMNS = 20_000
 TILE = 4096  # columns: larger pictures are more than some browsers draw
-INK = (0, 94, 115)  # blue, green, red
+INK = (20, 120, 165)  # blue, green, red: seen on white and on black
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def test_notes_on_beats_that_waver_are_on_the_grid():
         [(a + 0.01, b, 60) for a, b in zip(beats, beats[1:], strict=False)]
     )
     found = rhythm.quantized(notes)
-    steps = (found.intervals - rhythm.bar_s) / rhythm.interval
+    steps = (found.intervals - rhythm.bar_s) * rhythm.score_tempo / 60
     assert np.allclose(np.diff(steps, axis=1), 1)
     # The third beat begins a bar of three.
     assert round(steps[2, 0], 6) % 3 == 0
@@ -64,7 +64,7 @@ def test_a_score_has_its_bars_where_the_beats_are(tmp_path):
     path = write_notes(
         rhythm.quantized(notes),
         tmp_path / "a.musicxml",
-        tempo=rhythm.tempo,
+        tempo=rhythm.score_tempo,
         grid=4,
         first_beat_s=rhythm.bar_s,
         beats_per_bar=4,
