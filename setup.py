@@ -19,5 +19,8 @@ setup(
         "speechbrain_ext.pretrained",
     ],
     package_dir={"speechbrain_ext.pretrained": "pretrained"},
-    package_data={"speechbrain_ext.pretrained": ["**/*"]},
+    package_data={
+        "speechbrain_ext.pretrained": ["**/*"],
+        "speechbrain_ext.report": ["*.html", "*.css", "*.js"],
+    },
 )

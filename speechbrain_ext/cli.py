@@ -1,7 +1,7 @@
 """The command line of SingBrain.
 
-`singbrain transcribe | separate | split | align | export | evaluate |
-prepare`.
+`singbrain song | transcribe | separate | split | align | report | export |
+evaluate | prepare`.
 
 Exit codes: 0 all went well, 2 something the user can mend (one line on stderr
 says what), 130 stopped with Ctrl-C.
@@ -67,6 +67,34 @@ examples:
       a model that gives the fundamental frequency)
   singbrain transcribe -o notes -- -1.wav
       names that begin with a dash come last, after two dashes
+"""
+
+_SONG = """\
+examples:
+  singbrain song song.mp3 --lyrics song.txt -o score
+      isolates the voice and writes into score/: vocals.wav, accompaniment.wav,
+      the notes with syllables (vocals.mid, .csv, .musicxml on the beats of the
+      song), the words (song.lrc; song.txt for UltraStar), all that is known
+      (song.jams) and report.html, which shows and plays it in any browser
+  singbrain song duet.mp3 --singers 2 --splitter MODEL -o duet
+      writes singer1.wav, singer1.mid ... singer2.musicxml too
+  singbrain song album/ --lyrics texts/ -o scores --jobs 4
+      writes a folder per song; lyrics are those of the same name
+  singbrain song song.mp3 -o score --separator demucs:htdemucs --json
+      with another separator; prints what was found as JSON
+Results of stages are kept in DIR/.cache: a run that was stopped goes on, and a
+change does again only what depends on it. What cannot be found (no beat, no
+splitter) is told of, and all else is written.
+"""
+
+_REPORT = """\
+examples:
+  singbrain report song.csv --audio song.wav -o song.html
+      a page with the piano roll over the spectrum, players and tables
+  singbrain report song.csv --reference truth.csv --audio song.wav
+      colours notes that are right, missed and extra
+  singbrain report results/notes --reference truth --audio songs -o pages
+      a page per song of an evaluation, and pages/index.html with the scores
 """
 
 _SEPARATE = """\
@@ -312,6 +340,15 @@ def _parser():
         made.set_defaults(run=run)
         return made
 
+    _add_song(
+        command(
+            commands,
+            "song",
+            _song,
+            "turn songs into voice, notes, timed lyrics, scores and a report",
+            _SONG,
+        )
+    )
     _add_transcribe(
         command(
             commands,
@@ -346,6 +383,15 @@ def _parser():
             _align,
             "find when the words of known lyrics are sung",
             _ALIGN,
+        )
+    )
+    _add_report(
+        command(
+            commands,
+            "report",
+            _report,
+            "make pages that show and play notes, against a reference too",
+            _REPORT,
         )
     )
     _add_export(
@@ -426,6 +472,416 @@ def _parser():
         )
     )
     return parser
+
+
+# --- song ------------------------------------------------------------------
+
+
+def _add_song(parser):
+    add = parser.add_argument
+    add(
+        "audio",
+        nargs="+",
+        metavar="SONG",
+        help="audio or video file, folder of such files, or glob pattern",
+    )
+    add(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="folder to write into, made if missing; of several songs each has "
+        "a folder in it (default: a folder named like the song)",
+    )
+    add(
+        "--lyrics",
+        metavar="TEXT",
+        help="lyrics (.txt, .lrc or .srt), or a folder of them, named like "
+        "the songs",
+    )
+    add(
+        "--reference",
+        metavar="NOTES",
+        help="what is sung, for the report: a note file, or a folder of them, "
+        "named like the songs",
+    )
+    add(
+        "--recursive",
+        action="store_true",
+        help="search folders inside folders too",
+    )
+    add("--force", action="store_true", help="replace existing files")
+    add(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="songs worked on at a time (default: 1)",
+    )
+    add(
+        "--cache",
+        metavar="DIR",
+        help="folder for the results of stages (default: .cache in the folder "
+        "of the song)",
+    )
+    add("--no-report", action="store_true", help="write no report.html")
+    add(
+        "--json",
+        action="store_true",
+        help="print what was found as JSON and nothing else",
+    )
+    add("--quiet", action="store_true", help="print nothing but errors")
+    add = parser.add_argument_group("music").add_argument
+    add(
+        "--singers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how many sing; more than one are split (default: 1)",
+    )
+    add(
+        "--tempo",
+        type=float,
+        metavar="BPM",
+        help="beats per minute (default: found out)",
+    )
+    add(
+        "--beats-per-bar",
+        type=int,
+        default=4,
+        metavar="N",
+        help="quarter notes in a bar (default: 4)",
+    )
+    add("--title", help="of the song (default: from its file's name)")
+    add("--artist", help="of the song (default: from its file's name)")
+    add(
+        "--language",
+        default="en",
+        metavar="CODE",
+        help="of the lyrics (default: en)",
+    )
+    add(
+        "--repeats",
+        action="store_true",
+        help="let any line be sung again before the next one",
+    )
+    add = parser.add_argument_group("models").add_argument
+    for name, what in (
+        ("separator", "takes the voice out"),
+        ("splitter", "tells singers apart"),
+        ("transcriber", "hears notes"),
+        ("aligner", "hears the lyrics"),
+    ):
+        add(
+            f"--{name}",
+            metavar="MODEL",
+            help=f"what {what}, as --model of `singbrain "
+            f"{_COMMAND_OF[name]}` (default: the same as there)",
+        )
+    add(
+        "--device",
+        default="cpu",
+        help="where to compute: cpu, cuda, cuda:1, mps (default: cpu)",
+    )
+
+
+_COMMAND_OF = {
+    "separator": "separate",
+    "splitter": "split",
+    "transcriber": "transcribe",
+    "aligner": "align",
+}
+
+
+def _song(options):
+    import json
+
+    from speechbrain_ext.inference.song import (
+        SongJob,
+        SongResult,
+        SongSettings,
+        run_songs,
+    )
+    from speechbrain_ext.lyrics.align import read_lyrics
+
+    _check_jobs(options)
+    if options.output == "":
+        raise OutputError("the name after -o is empty: use . for this folder")
+    names = (
+        *("separator", "splitter", "transcriber", "aligner", "device"),
+        *("singers", "tempo", "beats_per_bar", "title", "artist"),
+        *("language", "repeats"),
+    )
+    settings = SongSettings(
+        report=not options.no_report,
+        **{name: getattr(options, name) for name in names},
+    )
+    inputs = _inputs(options.audio, options.recursive)
+    jobs = []
+    for audio, stem in inputs.items():
+        folder = Path(options.output or stem)
+        if options.output and len(inputs) > 1:
+            folder /= stem
+        jobs.append(
+            SongJob(
+                audio,
+                folder,
+                _of_song(options.lyrics, audio, len(inputs), _LYRICS_SUFFIXES),
+                _of_song(options.reference, audio, len(inputs), None),
+                options.force,
+                options.cache and Path(options.cache),
+            )
+        )
+    folders = [os.path.normcase(job.folder) for job in jobs]
+    for place, job in enumerate(jobs):
+        first = folders.index(folders[place])
+        if first != place:
+            raise OutputError(
+                f"{jobs[first].song} and {job.song} would both write into "
+                f"{job.folder}: rename one"
+            )
+    if len(jobs) == 1 and jobs[0].lyrics is not None:
+        read_lyrics(jobs[0].lyrics)
+    told, failed = [], 0
+    show = not (options.quiet or options.json)
+    with _share_bar(options.quiet) as (progress, write):
+        found = run_songs(jobs, settings, options.jobs, progress)
+        for job, result in zip(jobs, found, strict=True):
+            if not isinstance(result, SongResult):
+                failed += 1
+                write(lambda error=result: _complain(error))
+                told.append({"song": str(job.song), "error": str(result)})
+                continue
+            told.append({**result.as_json(), "files": result.files})
+            if show:
+                line = _told_song(result)
+                write(lambda line=line: print(line, flush=True))
+            # What was asked for by name and is missing is a failure.
+            wanted = {"split"} if options.singers > 1 else set()
+            wanted |= {"align"} if options.lyrics else set()
+            reasons = [
+                f"{job.song.name}: {what}: {why}"
+                for what, why in result.missing.items()
+            ]
+            if options.lyrics and job.lyrics is None:
+                reasons.append(
+                    f"{job.song.name}: {options.lyrics} holds none "
+                    "of its lyrics"
+                )
+            failed += bool(wanted & result.missing.keys())
+            for line in [*reasons, *result.warnings]:
+                write(lambda line=line: _warn(line))
+    if options.json:
+        print(json.dumps({"songs": told}, ensure_ascii=False))
+    if failed:
+        raise _Failed
+
+
+_LYRICS_SUFFIXES = (".txt", ".lrc", ".srt")
+
+
+def _of_song(given, audio, count, suffixes):
+    """File of a song: the one given, or that of its name in a folder."""
+    from speechbrain_ext.formats import is_note_file, note_stem
+
+    if given is None:
+        return None
+    path = Path(given)
+    if not path.is_dir():
+        if count > 1:
+            raise ConfigError(
+                f"{path}: is one file but there are {count} songs: name a "
+                "folder"
+            )
+        return path
+    for file in sorted(path.iterdir()):
+        if suffixes is None:
+            if is_note_file(file) and note_stem(file) == audio.stem:
+                return file
+        elif file.stem == audio.stem and file.suffix.lower() in suffixes:
+            return file
+    return None
+
+
+def _told_song(result):
+    """A line on what was found in a song."""
+    notes = sum(map(len, result.melodies.values()))
+    parts = [f"{notes} notes"]
+    if len(result.melodies) > 1:
+        parts[0] += f" of {len(result.melodies)} singers"
+    if len(result.lyrics):
+        parts.append(f"{len(result.lyrics)} words")
+    if result.rhythm:
+        parts.append(f"{result.rhythm.tempo:.0f} beats per minute")
+    if result.key:
+        parts.append(result.key.name)
+    return (
+        f"{result.song.name}: {', '.join(parts)}, {result.seconds:.1f} s -> "
+        f"{result.folder} ({len(result.files)} files)"
+    )
+
+
+def _warn(line):
+    print(f"singbrain: warning: {' '.join(line.split())}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _share_bar(quiet):
+    """Show on a terminal which share is done, and of what."""
+    if quiet or not sys.stderr.isatty():
+        yield None, lambda say: say()
+        return
+    from tqdm import tqdm
+
+    with tqdm(
+        total=100,
+        bar_format="{desc} {percentage:3.0f}% |{bar}| [{elapsed}<{remaining}]",
+        leave=False,
+        file=sys.stderr,
+    ) as bar:
+
+        def progress(what, share):
+            bar.set_description_str(what, refresh=False)
+            bar.update(round(100 * share - bar.n, 1))
+            bar.refresh()
+
+        def write(say):
+            bar.clear()
+            say()
+
+        yield progress, write
+
+
+# --- report ----------------------------------------------------------------
+
+
+def _add_report(parser):
+    add = parser.add_argument
+    add("notes", metavar="NOTES", help="note file, or folder of note files")
+    add(
+        "-o",
+        "--output",
+        metavar="PATH",
+        help="page to write, ending in .html; for a folder a folder (default: "
+        "the name of the notes with .html, or pages)",
+    )
+    add(
+        "--reference",
+        metavar="REF",
+        help="what was sung: a note file, or a folder of them or annotation "
+        "file for a folder, paired by name",
+    )
+    add(
+        "--audio",
+        metavar="AUDIO",
+        help="the recording; for a folder a folder of recordings, paired by "
+        "name",
+    )
+    add(
+        "--words",
+        metavar="TIMED",
+        help="lyrics with times (.lrc, .json, .TextGrid ...) of one song",
+    )
+    add("--force", action="store_true", help="replace existing pages")
+
+
+def _report(options):
+    from speechbrain_ext.errors import NoteError
+    from speechbrain_ext.formats import note_stem
+    from speechbrain_ext.metrics.notes import note_collection
+
+    source = Path(options.notes)
+    if not source.exists():
+        raise NoteError(f"{source}: no such file or folder: check the name")
+    songs = note_collection(source)
+    if songs is None:
+        _report_one(options, source)
+        return
+    if options.words is not None:
+        raise ConfigError("--words is for one song: give a note file")
+    if not songs:
+        raise NoteError(f"{source}: holds no note file")
+    references = {}
+    if options.reference is not None:
+        references = note_collection(Path(options.reference))
+        if references is None:
+            raise NoteError(
+                f"{options.reference}: is a single song but {source} holds "
+                "several: give a folder"
+            )
+    audio = {}
+    if options.audio is not None:
+        found = _inputs([options.audio], recursive=False)
+        audio = {path.stem: path for path in found}
+    target = Path(options.output or "pages")
+    pages = {song: target / f"{song}.html" for song in songs}
+    index = target / "index.html"
+    if index in pages.values():
+        raise OutputError(
+            f"{index}: a song is called index: rename {note_stem('index')}"
+        )
+    _refuse_existing([*pages.values(), index], options.force)
+    with _folders([_Pages(pages.values())]):
+        rows = []
+        for song, read in songs.items():
+            known = references.get(song)
+            rows.append(
+                _page(
+                    song,
+                    read(),
+                    known and known(),
+                    audio.get(song),
+                    None,
+                    pages[song],
+                    options.force,
+                )
+            )
+        from speechbrain_ext.report.page import write_index
+
+        write_index(source.name, rows, index, options.force)
+    print(f"{len(rows)} songs -> {index}")
+
+
+class _Pages(NamedTuple):
+    """Pages to write, as `_folders` takes them."""
+
+    outputs: list[Path]
+
+
+def _report_one(options, source):
+    """Make the page of one song."""
+    from speechbrain_ext.formats import note_stem, read_notes
+    from speechbrain_ext.lyrics.timed import read_timed
+
+    target = Path(options.output or f"{note_stem(source)}.html")
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise OutputError(f"{target}: its name must end in .html")
+    _refuse_existing([target], options.force)
+    reference = options.reference and read_notes(options.reference)
+    words = read_timed(options.words) if options.words else None
+    _page(
+        note_stem(source),
+        read_notes(source),
+        reference,
+        options.audio,
+        words,
+        target,
+        options.force,
+    )
+    print(f"{source} -> {target}")
+
+
+def _page(name, notes, reference, audio, words, target, force):
+    """Write the page of a song; gives its row of the index."""
+    from speechbrain_ext.metrics.notes import METRICS, evaluate_notes
+    from speechbrain_ext.report.page import page_of_notes, write_page
+
+    page = page_of_notes(name, notes, reference, audio, words)
+    write_page(page, target, force)
+    scores = None
+    if reference is not None:
+        found = evaluate_notes(reference, notes)
+        scores = {metric: found[metric].f1 for metric in METRICS}
+    return name, target.name, scores
 
 
 # --- transcribe ------------------------------------------------------------

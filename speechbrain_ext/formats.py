@@ -159,8 +159,9 @@ def write_notes(
         pitches are rounded to semitones), `contour` (an `F0Contour` that the
         bends follow inside the notes) and `tempo` (quarter notes per minute,
         default 120; times do not depend on it), MusicXML `tempo`, `grid`
-        (steps per quarter note, default 8) and `first_beat_s` (where a bar
-        begins, default 0).
+        (steps per quarter note, default 8), `first_beat_s` (where a bar
+        begins, default 0), `beats_per_bar` (quarter notes, default 4), `key`
+        (such as "Bb major", default none) and `title`.
 
     Returns
     -------
@@ -838,7 +839,10 @@ def _read_musicxml(path: Path, track: str | int | None = None) -> NoteSequence:
         offset = _seconds(marks, element.offset + element.quarterLength)
         pitch = float(element.pitches[0].ps)
         notes.append(Note(onset, offset, pitch))
-        words.append((onset, element.lyric or ""))
+        text = element.lyric or ""
+        if text and element.lyrics[0].syllabic in ("begin", "middle"):
+            text += "-"
+        words.append((onset, text))
     return _with_lyrics(notes, words)
 
 
@@ -886,13 +890,18 @@ def _write_musicxml(
     tempo: float = MIDI_QPM,
     grid: int = 8,
     first_beat_s: float = 0.0,
+    beats_per_bar: int = 4,
+    key: str | None = None,
+    title: str = " ",
 ) -> None:
     """Write a score at a constant tempo, with times on a grid.
 
     `grid` steps per quarter note: 8 (the default) at tempo 120 is a step of
     62.5 ms, so times move by up to 31 ms. Give the song's tempo for a score
     that reads well. A first beat after 0 s moves all notes so that a bar
-    begins there. Pitches are rounded to semitones.
+    begins there. Pitches are rounded to semitones, and spelled as the key
+    ("Bb major", "a minor") has them. A lyric that ends in a hyphen is written
+    as a part of a word.
     """
     music21 = _library("music21", "music21", "musicxml")
     if not (tempo > 0 and int(grid) == grid and grid > 0):
@@ -900,7 +909,7 @@ def _write_musicxml(
             f"tempo {tempo} and grid {grid} must both be above 0, the grid a "
             "whole number"
         )
-    notes = notes.shift(-first_beat_s % (4 * 60 / tempo))
+    notes = notes.shift(-first_beat_s % (beats_per_bar * 60 / tempo))
     lowest = min((_semitone(note.midi) for note in notes), default=127)
     if lowest < MUSICXML_LOWEST:
         raise OutputError(
@@ -910,8 +919,15 @@ def _write_musicxml(
     part = music21.stream.Part()
     part.partName = "Voice"
     part.append(music21.tempo.MetronomeMark(number=tempo))
-    part.append(music21.meter.TimeSignature("4/4"))
-    end = 0
+    part.append(music21.meter.TimeSignature(f"{beats_per_bar}/4"))
+    sharps = 0
+    if key is not None:
+        tonic, _, mode = key.partition(" ")
+        tonic = tonic[:1].upper() + tonic[1:].replace("b", "-")
+        signature = music21.key.Key(tonic, mode or None)
+        part.append(signature)
+        sharps = signature.sharps
+    end, parted = 0, False
     for start, stop, note in _on_grid(notes, tempo / 60 * grid):
         if start > end:
             part.append(
@@ -920,14 +936,17 @@ def _write_musicxml(
         sung = music21.note.Note(
             _semitone(note.midi), quarterLength=Fraction(stop - start, grid)
         )
-        if _clean(note.lyric):
-            sung.lyric = _clean(note.lyric)
+        _spell(sung.pitch, sharps)
+        text = _clean(note.lyric)
+        if text:
+            begins, parted = not parted, len(text) > 1 and text[-1] == "-"
+            sung.lyrics.append(_lyric(music21, text, begins, parted))
         part.append(sung)
         end = stop
     if not len(notes):
         part.append(music21.note.Rest(quarterLength=4))
     score = music21.stream.Score([part])
-    score.insert(0, music21.metadata.Metadata(title=" "))
+    score.insert(0, music21.metadata.Metadata(title=title or " "))
     with redirect_stderr(io.StringIO()):  # remarks about single beams
         data = music21.musicxml.m21ToXml.GeneralObjectExporter(score).parse()
     if path.suffix.lower() != ".mxl":
@@ -940,6 +959,28 @@ def _write_musicxml(
             '<rootfile full-path="score.musicxml"/></rootfiles></container>',
         )
         archive.writestr("score.musicxml", data)
+
+
+def _spell(pitch, sharps: int) -> None:
+    """Write Db in keys with flats, C# in keys with sharps."""
+    alter = pitch.accidental.alter if pitch.accidental is not None else 0
+    if sharps < 0 < alter:
+        pitch.getHigherEnharmonic(inPlace=True)
+    elif alter < 0 < sharps:
+        pitch.getLowerEnharmonic(inPlace=True)
+
+
+def _lyric(music21, text: str, begins: bool, parted: bool):
+    """A syllable, told whether its word begins and ends with it."""
+    kind = {
+        (True, False): "single",
+        (True, True): "begin",
+        (False, True): "middle",
+        (False, False): "end",
+    }[begins, parted]
+    made = music21.note.Lyric()
+    made.text, made.syllabic = text[:-1] if parted else text, kind
+    return made
 
 
 # ---------------------------------------------------------------- JAMS
@@ -986,20 +1027,83 @@ def _read_jams(path: Path, track: str | int | None = None) -> NoteSequence:
 
 
 def _write_jams(notes: NoteSequence, path: Path) -> None:
+    sung = [(n.onset, n.offset, n.lyric, None) for n in notes if n.lyric]
+    _save_jams({"": notes}, path, notes.end, {"lyrics": sung} if sung else {})
+
+
+def write_song_jams(
+    melodies: Mapping[str, NoteSequence],
+    path,
+    seconds: float,
+    rows: Mapping[str, Iterable] | None = None,
+    title: str = "",
+    artist: str = "",
+    overwrite: bool = False,
+) -> Path:
+    """Write all that is known about a song as one JAMS file.
+
+    Arguments
+    ---------
+    melodies : mapping of str to NoteSequence
+        By the names of their singers.
+    path : str or Path
+        The file, ending in .jams.
+    seconds : float
+        Length of the song.
+    rows : mapping of str to iterable of (onset, offset, value, confidence)
+        Further annotations by their namespaces in JAMS, such as "lyrics",
+        "beat", "tempo" or "key_mode". Default: none.
+    title, artist : str
+        Of the song.
+    overwrite : bool
+        Whether an existing file may be replaced. Default: False.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    OutputError
+        If the file exists or cannot be written.
+    DependencyError
+        If jams is missing.
+    """
+    with atomic_path(path, overwrite) as temporary:
+        _save_jams(melodies, temporary, seconds, rows or {}, title, artist)
+    return Path(path)
+
+
+def _save_jams(melodies, path, seconds, rows, title="", artist=""):
     jams = _library("jams", "jams", "jams")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        jam = jams.JAMS(file_metadata=jams.FileMetadata(duration=notes.end))
-        pitches = jams.Annotation("note_midi", time=0, duration=notes.end)
-        words = jams.Annotation("lyrics", time=0, duration=notes.end)
-        for note in notes:
-            where = {"time": note.onset, "duration": note.duration}
-            pitches.append(value=note.midi, confidence=note.confidence, **where)
-            if note.lyric:
-                words.append(value=note.lyric, confidence=None, **where)
-        jam.annotations.append(pitches)
-        if len(words.data):
-            jam.annotations.append(words)
+        jam = jams.JAMS(
+            file_metadata=jams.FileMetadata(
+                duration=seconds, title=title, artist=artist
+            )
+        )
+        for name, notes in melodies.items():
+            pitches = jams.Annotation("note_midi", time=0, duration=seconds)
+            pitches.annotation_metadata.data_source = name
+            for note in notes:
+                pitches.append(
+                    time=note.onset,
+                    duration=note.duration,
+                    value=note.midi,
+                    confidence=note.confidence,
+                )
+            jam.annotations.append(pitches)
+        for namespace, found in rows.items():
+            made = jams.Annotation(namespace, time=0, duration=seconds)
+            for onset, offset, value, confidence in found:
+                made.append(
+                    time=onset,
+                    duration=offset - onset,
+                    value=value,
+                    confidence=confidence,
+                )
+            jam.annotations.append(made)
         jam.save(str(path), fmt="jams")
 
 

@@ -431,7 +431,7 @@ def evaluate_paths(
     for path in sides:
         if not path.exists():
             raise NoteError(f"{path}: no such file or folder: check the name")
-    found = [_collection(path, format) for path in sides]
+    found = [note_collection(path, format) for path in sides]
     for path, other, songs in zip(sides, sides[::-1], found, strict=True):
         if songs is None and other.is_dir():
             raise NoteError(
@@ -462,10 +462,28 @@ def evaluate_paths(
     )
 
 
-def _collection(
-    path: Path, format: str | None
+def note_collection(
+    path: Path, format: str | None = None
 ) -> dict[str, Callable[[], NoteSequence]] | None:
-    """Readers of the songs of a folder or annotation file, None if neither."""
+    """Find the songs of a folder or annotation file.
+
+    Arguments
+    ---------
+    path : Path
+        Folder of note files, or MIR-ST500 annotation file.
+    format : str, optional
+        As in `evaluate_paths`.
+
+    Returns
+    -------
+    dict of str to callable, or None
+        Readers of the songs by name; None if it is a single song.
+
+    Raises
+    ------
+    NoteError
+        If the folder cannot be read or holds a song twice in one format.
+    """
     if format is not None and format not in FORMATS:
         raise NoteError(
             f"unknown note format {format!r}: use one of {', '.join(FORMATS)}"

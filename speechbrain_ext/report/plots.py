@@ -158,7 +158,7 @@ def piano_roll(
     figure = Figure(figsize=(WIDTH_IN, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     left, width = LEFT, RIGHT_EDGE - LEFT
-    kinds = _kinds(reference, estimate)
+    kinds = note_kinds(reference, estimate)
     for row in range(n_rows):
         top = height - head_in - row * row_in
         axes = figure.add_axes(
@@ -210,8 +210,32 @@ _STYLES = {
 }
 
 
-def _kinds(reference, estimate) -> tuple[list[str], list[str]]:
-    """How each reference and each estimated note is drawn."""
+def note_kinds(
+    reference: NoteSequence | None, estimate: NoteSequence
+) -> tuple[list[str], list[str]]:
+    """What is to be said of each note.
+
+    Arguments
+    ---------
+    reference : NoteSequence or None
+        What was sung.
+    estimate : NoteSequence
+        What was transcribed.
+
+    Returns
+    -------
+    reference : list of str
+        "found" or "missed".
+    estimate : list of str
+        "right", "partly" (the offset differs) or "extra", by the default
+        tolerances of `evaluate_notes`; "plain" without a reference.
+
+    Example
+    -------
+    >>> sung = NoteSequence([(0, 1, 60), (1, 2, 62)])
+    >>> note_kinds(sung, NoteSequence([(0, 0.5, 60), (1.5, 2, 62)]))
+    (['found', 'missed'], ['partly', 'extra'])
+    """
     if reference is None:
         return [], ["plain"] * len(estimate)
     kinds = ["missed"] * len(reference), ["extra"] * len(estimate)

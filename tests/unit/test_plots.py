@@ -19,8 +19,8 @@ from speechbrain_ext.report.plots import (
     PARTLY,
     RIGHT,
     WIDTH_IN,
-    _kinds,
     noise_curves,
+    note_kinds,
     piano_roll,
     read_train_log,
     separation_figure,
@@ -41,11 +41,11 @@ def shows(image, colour):
 
 
 def test_kinds_by_hand():
-    assert _kinds(SONG, HEARD) == (
+    assert note_kinds(SONG, HEARD) == (
         ["found", "found", "missed", "missed"],
         ["right", "partly", "extra"],
     )
-    assert _kinds(None, HEARD) == ([], ["plain"] * 3)
+    assert note_kinds(None, HEARD) == ([], ["plain"] * 3)
 
 
 def test_all_kinds_are_in_the_picture(tmp_path):
