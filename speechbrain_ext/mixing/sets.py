@@ -1,0 +1,260 @@
+"""The data sets of a system for several singers, from the rows of its corpora.
+
+Who is heard in validation and in tests is never trained with: singers are
+held out by their corpora, or by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_prep.manifest import SPLITS
+from data_prep.medleyvox import check_leaks, task_rows
+from speechbrain_ext.errors import ConfigError, ManifestError
+from speechbrain_ext.mixing.excerpts import ExcerptDataset
+from speechbrain_ext.mixing.plans import (
+    VALIDATION_CASES,
+    PlanDataset,
+    published_plan,
+    read_plan,
+    validation_plan,
+    write_plan,
+)
+from speechbrain_ext.mixing.singers import (
+    MixtureDataset,
+    with_probabilities,
+)
+
+
+def by_split(
+    rows: Sequence[dict],
+    valid_singers: Sequence[str] = (),
+    test_singers: Sequence[str] = (),
+) -> dict[str, list[dict]]:
+    """Sort rows into splits, with singers held out by name.
+
+    Arguments
+    ---------
+    rows : sequence of dict
+        Of the manifests of all corpora and splits.
+    valid_singers, test_singers : sequence of str
+        What the column `singer` says of those who are held out, whatever their
+        split was. Default: nobody.
+
+    Returns
+    -------
+    dict of str to list of dict
+        By "train", "valid" and "test"; rows tell the split that they are in.
+
+    Raises
+    ------
+    ConfigError
+        If a name is nobody's, or in both lists.
+    ManifestError
+        If an artist of MedleyVox's test set is left in "train" or "valid".
+
+    Example
+    -------
+    >>> rows = [
+    ...     {"song_id": name, "singer": name, "split": "train"}
+    ...     for name in ("amy", "khair")
+    ... ]
+    >>> splits = by_split(rows, test_singers=["khair"])
+    >>> [row["singer"] for row in splits["test"]], splits["valid"]
+    (['khair'], [])
+    """
+    wanted = {"valid": list(valid_singers), "test": list(test_singers)}
+    names = {row.get("singer") for row in rows}
+    for split, singers in wanted.items():
+        unknown = [singer for singer in singers if singer not in names]
+        if unknown:
+            known = sorted(name for name in names if name)
+            raise ConfigError(
+                f"{split}_singers: nobody is called {unknown[0]!r}: use some "
+                f"of {', '.join(known[:20])}{', ...' * (len(known) > 20)}"
+            )
+    if both := sorted({*wanted["valid"]} & {*wanted["test"]}):
+        raise ConfigError(
+            f"{both[0]} is in valid_singers and in test_singers: choose one"
+        )
+    moved = {x: split for split, singers in wanted.items() for x in singers}
+    found: dict[str, list[dict]] = {split: [] for split in SPLITS}
+    for row in rows:
+        split = moved.get(row.get("singer"), row["split"])
+        found[split].append({**row, "split": split})
+    check_leaks(found["train"] + found["valid"])
+    return found
+
+
+def cases_for(rows, cases=VALIDATION_CASES, names=None):
+    """Choose cases of validation by name.
+
+    Arguments
+    ---------
+    rows : sequence of dict
+        Of the recordings.
+    cases : sequence of Case
+        The table. Default: `plans.VALIDATION_CASES`.
+    names : sequence of str, optional
+        Default: those for whose kinds of voice there are rows.
+
+    Returns
+    -------
+    tuple of Case
+
+    Raises
+    ------
+    ConfigError
+        If a name is unknown.
+
+    Example
+    -------
+    >>> [case.name for case in cases_for([{"kind": "speech"}])][0]
+    'speech_speech_diff'
+    """
+    if names is None:
+        kinds = {row.get("kind") or "singing" for row in rows}
+        return tuple(case for case in cases if kinds.issuperset(case.pools))
+    known = {case.name: case for case in cases}
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigError(
+            f"case {unknown[0]} is unknown: use some of {', '.join(known)}"
+        )
+    return tuple(known[name] for name in names)
+
+
+def frozen_plan(path, rows, cases=None, **options):
+    """Read a plan of mixtures, or draw it and write it down.
+
+    A training that goes on after an interruption is validated with the mixtures
+    that it was validated with before.
+
+    Arguments
+    ---------
+    path : str or Path
+        A plan (`plans.write_plan`), or where it is to be written; or a
+        published list or a folder of these (`plans.published_plan`).
+    rows : sequence of dict
+        Of the recordings.
+    cases : sequence of str, optional
+        See `cases_for`.
+    **options
+        Of `plans.validation_plan`.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ManifestError
+        If the file is no plan, or there are no rows to draw one from.
+    ConfigError
+        If a case is unknown or cannot be made of the rows.
+    """
+    from speechbrain.utils.distributed import run_on_main
+
+    path = Path(path)
+    if path.is_dir() or path.name.startswith("valid_regions_dict"):
+        return published_plan(path, rows)
+    if path.is_file():
+        return read_plan(path)
+    if not rows:
+        raise ManifestError(
+            f"{path.stem}: there are 0 recordings to mix: hold singers out, "
+            "by name or by valid_share"
+        )
+
+    def write():
+        plan = validation_plan(rows, cases=cases_for(rows, cases), **options)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_plan(plan, path)
+
+    run_on_main(write)
+    return read_plan(path)
+
+
+def singers_sets(hparams, rows):
+    """Make the data sets that the hyper-parameters of a recipe ask for.
+
+    Arguments
+    ---------
+    hparams : dict
+        `separator`, for its sample rate; `seed`; `epoch_counter`; `mixtures`, a
+        `MixtureSettings`; `cases` and `unison`, of `with_probabilities`;
+        `items` of an epoch, or None; `keep_in_memory`; `valid_singers` and `test_singers`
+        (`by_split`); `valid_plan`, a path or None; `valid_mixtures` and
+        `test_mixtures`, options of `frozen_plan`, or None for no test of that
+        kind; `test_tasks`, those of MedleyVox; `output_folder`, where plans go
+        to `plans`.
+    rows : dict of str to dict of str to list
+        By corpus and split (`datasets.corpora_rows`). Those of `medleyvox` are
+        tests as they are.
+
+    Returns
+    -------
+    train : MixtureDataset
+    valid : PlanDataset
+    tests : dict of str to Dataset
+        "held_out", mixtures of the voices that the corpora's test splits and
+        `test_singers` have; and the tasks of MedleyVox.
+    rows : list of dict
+        Of the training.
+
+    Raises
+    ------
+    ConfigError, ManifestError
+        If the rows cannot make what is asked for.
+    """
+    separator, settings = hparams["separator"], hparams["mixtures"]
+    rate, seed = separator.sample_rate, hparams["seed"]
+    plans = Path(hparams["output_folder"]) / "plans"
+    excerpts = rows.get("medleyvox", {}).get("test", [])
+    splits = by_split(
+        [
+            row
+            for corpus, parts in rows.items()
+            if corpus != "medleyvox"
+            for part in parts.values()
+            for row in part
+        ],
+        hparams["valid_singers"],
+        hparams["test_singers"],
+    )
+    train = MixtureDataset(
+        splits["train"],
+        hparams["items"],
+        settings,
+        with_probabilities(hparams["cases"], unison=hparams["unison"]),
+        rate,
+        seed,
+        hparams["epoch_counter"],
+        keep=hparams["keep_in_memory"],
+    )
+
+    def fixed(path, rows, options):
+        plan = frozen_plan(
+            path, rows, settings=settings, sample_rate=rate, **options
+        )
+        return PlanDataset(rows, plan, rate)
+
+    valid = fixed(
+        hparams["valid_plan"] or plans / "valid.json",
+        splits["valid"],
+        hparams["valid_mixtures"],
+    )
+    tests = {}
+    if hparams["test_mixtures"] is not None:
+        path = plans / "held_out.json"
+        tests["held_out"] = fixed(
+            path, splits["test"], hparams["test_mixtures"]
+        )
+    for task in hparams["test_tasks"]:
+        tests[task] = ExcerptDataset(
+            task_rows(excerpts, task),
+            rate,
+            len(separator.sources),
+            settings.loudness,
+        )
+    return train, valid, tests, splits["train"]
