@@ -40,7 +40,9 @@ class SingersBrain(SeparationBrain):
     `torch.optim.lr_scheduler.ReduceLROnPlateau` or None, which is told the
     gain in validation; `ordered_cases`, in which the order of the outputs has
     a meaning; `oracles`, scored beside the model ("mixture", or those of
-    `separation.masks.ORACLES`).
+    `separation.masks.ORACLES`); `loudest_first`, whether outputs of these cases
+    are put in the order of their level before their order is scored, as
+    `inference.splitter.SingerSplitter` gives them in the mode "main".
 
     Validation gives the mean gain in SI-SDR of each case. The mean over cases,
     each counted once whatever its number of items, decides which checkpoint is
@@ -172,6 +174,9 @@ class SingersBrain(SeparationBrain):
             "singers": _label(batch, "singers", number),
         }
         ordered = case in self.hparams.ordered_cases
+        if ordered and self.hparams.loudest_first:
+            levels = np.square(estimates).sum((1, 2))
+            estimates = estimates[np.argsort(-levels, kind="stable")]
         item = batch.id[number]
         self.stats.append(
             item, sources, estimates, self.test_rate, ordered=ordered, **labels

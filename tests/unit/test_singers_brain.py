@@ -61,6 +61,7 @@ keep_checkpoints: 1
 keep_estimates: False
 scoring: {bss: False}
 ordered_cases: [high]
+loudest_first: False
 oracles: [mixture, irm]
 epoch_counter: !new:speechbrain.utils.epoch_loop.EpochCounterWithStopper
   limit: !ref <number_of_epochs>
