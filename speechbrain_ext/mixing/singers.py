@@ -788,8 +788,7 @@ class Reader:
     sample_rate : int
         Hertz.
     whole : dict, optional
-        Recordings that were read as a whole, by key, to which others are
-        added. Default: slices are read, and nothing is kept.
+        Recordings (samples,) by key. Default: slices are read from files.
     """
 
     def __init__(self, segment_s, sample_rate, whole=None):
@@ -830,10 +829,6 @@ class Reader:
         rate = self.sample_rate
         if self.whole is None:
             return read_audio(recording.wav, left / rate, right / rate, rate)
-        if recording.key not in self.whole:
-            self.whole[recording.key] = read_audio(
-                recording.wav, sample_rate=rate
-            )
         return self.whole[recording.key][left:right]
 
     def sounds(self, recording, start):
@@ -989,15 +984,20 @@ class Mixtures(torch.utils.data.Dataset):
     same_band : bool
         See `render_mixture`.
     keep : bool
-        Whether recordings are read once, as a whole, and kept in memory: 3.8
-        MB per minute at 16 kHz, in each worker. Default: False.
+        Whether recordings are read now, as a whole, and kept in memory, 3.8 MB
+        per minute at 16 kHz; workers that are forked share it. Default: False.
     """
 
     def __init__(self, rows, sample_rate, same_band, keep=False):
         self.pools = Pools(rows)
         self.sample_rate = sample_rate
         self.same_band = same_band
-        self.whole = {} if keep else None
+        self.whole = None
+        if keep:
+            self.whole = {
+                key: read_audio(x.wav, sample_rate=sample_rate)
+                for key, x in self.pools.recordings.items()
+            }
 
     def reader(self, segment_s) -> Reader:
         """Make what reads the slices of one mixture.
