@@ -183,11 +183,11 @@ def singers_sets(hparams, rows):
     hparams : dict
         `separator`, for its sample rate; `seed`; `epoch_counter`; `mixtures`, a
         `MixtureSettings`; `cases` and `unison`, of `with_probabilities`;
-        `items` of an epoch, or None; `keep_in_memory`; `valid_singers` and `test_singers`
-        (`by_split`); `valid_plan`, a path or None; `valid_mixtures` and
-        `test_mixtures`, options of `frozen_plan`, or None for no test of that
-        kind; `test_tasks`, those of MedleyVox; `output_folder`, where plans go
-        to `plans`.
+        `items` of an epoch, or None; `keep_in_memory`, of `MixtureDataset`;
+        `valid_singers` and `test_singers`, of `by_split`; `valid_plan`, a path
+        or None; `valid_mixtures` and `test_mixtures`, options of `frozen_plan`,
+        or None for no test of that kind; `test_tasks`, those of MedleyVox;
+        `output_folder`, where plans go to `plans`.
     rows : dict of str to dict of str to list
         By corpus and split (`datasets.corpora_rows`). Those of `medleyvox` are
         tests as they are.

@@ -182,7 +182,9 @@ def with_probabilities(
         replace(
             case,
             probability=probabilities[case.name],
-            unison=case.unison if unison is None else unison * bool(case.unison),
+            unison=case.unison
+            if unison is None
+            else unison * bool(case.unison),
         )
         for case in cases
         if case.name in probabilities
@@ -303,9 +305,7 @@ class MixtureSettings:
         if not self.level_sd >= 0:
             raise ConfigError(f"level_sd is {self.level_sd}: give at least 0")
         if not 0 <= self.speed <= 12:
-            raise ConfigError(
-                f"speed is {self.speed}: use 0 to 12 semitones"
-            )
+            raise ConfigError(f"speed is {self.speed}: use 0 to 12 semitones")
         check_share("change_share", self.change_share)
         check_share("speed_share", self.speed_share)
 

@@ -236,9 +236,7 @@ def test_singers_figure(tmp_path):
             noisy = pair + 0.1 * rng.normal(size=pair.shape)
             case = "duet" if k % 2 else "unison"
             stats.append(str(k), pair, noisy, 8000, case=case)
-        images[pitch] = imread(
-            singers_figure(stats, tmp_path / f"{pitch}.png")
-        )
+        images[pitch] = imread(singers_figure(stats, tmp_path / f"{pitch}.png"))
     # Pitch ranges have a panel of their own.
     assert images[True].shape[1] == 2 * images[False].shape[1]
     with pytest.raises(OutputError, match="exists"):
