@@ -167,7 +167,9 @@ def frozen_plan(path, rows, cases=None, **options):
         )
 
     def write():
-        plan = validation_plan(rows, cases=cases_for(rows, cases), **options)
+        plan = validation_plan(
+            rows, cases=cases_for(rows, names=cases), **options
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         write_plan(plan, path)
 

@@ -77,6 +77,8 @@ USES = {
         ".mid",
     ),
     "vocal_separation": ("BSS-Eval", ["separate"], "_vocals.wav"),
+    "singers": ("mean of", ["split"], "_singer2.wav"),
+    "main_singer": ("mean of", ["split", "--mode", "main"], "_singer1.wav"),
 }
 
 LIP_SYSTEM = """\
