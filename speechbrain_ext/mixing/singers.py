@@ -280,6 +280,10 @@ class MixtureSettings:
     speed_share: float = 0.5
 
     def __post_init__(self):
+        # Lists of a YAML.
+        object.__setattr__(self, "rest_gain", tuple(self.rest_gain))
+        if not isinstance(self.voices, int):
+            object.__setattr__(self, "voices", tuple(self.voices))
         if not self.segment_s >= MIN_SEGMENT_S:
             raise ConfigError(
                 f"segment_s is {self.segment_s}: loudness needs at least "

@@ -147,7 +147,16 @@ def train(output, overrides="", cases=("low",), valid=None):
         Singers(12, cases),
         valid or Singers(4, cases, seed=1),
         {"test": Singers(4, cases, seed=2)},
-        [{"start": 0.0, "stop": 3600.0, "song_id": "x", "license": "none"}],
+        [
+            {
+                "start": 0.0,
+                "stop": 3600.0,
+                "song_id": "x",
+                "license": "none",
+                "split": "train",
+                "singer": "",
+            }
+        ],
     )
     return hparams, results
 
