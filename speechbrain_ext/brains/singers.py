@@ -345,22 +345,47 @@ def train_singers(hparams, run_opts, train, valid, tests, rows):
     return results
 
 
-def run_singers(hparams, run_opts, rows):
+def run_singers(hparams, run_opts, corpora):
     """Train, test and export a separator of singers, from manifest rows.
 
     Arguments
     ---------
     hparams : dict
-        Those of `train_singers` and of `mixing.sets.singers_sets`.
+        Those of `train_singers`, and what `mixing.sets.singers_sets` takes:
+        `mixtures`, its settings; `cases`, `unison`, `items`, `valid_singers`,
+        `test_singers`, `valid_plan`, `valid_mixtures`, `test_mixtures`,
+        `test_tasks`; `keep_in_memory`, whether recordings are. Plans are in
+        `output_folder/plans`.
     run_opts : dict
         Of SpeechBrain.
-    rows : dict of str to dict of str to list
-        By corpus and split (`datasets.corpora_rows`).
+    corpora : dict of str to dict of str to list
+        Rows by corpus and split (`datasets.corpora_rows`).
 
     Returns
     -------
     dict of str to SingersStats
         See `train_singers`.
     """
-    train, valid, tests, learnt = singers_sets(hparams, rows)
-    return train_singers(hparams, run_opts, train, valid, tests, learnt)
+    separator = hparams["separator"]
+    sets = singers_sets(
+        corpora,
+        Path(hparams["output_folder"]) / "plans",
+        hparams["mixtures"],
+        hparams["cases"],
+        hparams["unison"],
+        hparams["items"],
+        separator.sample_rate,
+        len(separator.sources),
+        hparams["seed"],
+        hparams["epoch_counter"],
+        hparams["keep_in_memory"],
+        hparams["valid_singers"],
+        hparams["test_singers"],
+        hparams["valid_plan"],
+        hparams["valid_mixtures"],
+        hparams["test_mixtures"],
+        hparams["test_tasks"],
+    )
+    return train_singers(
+        hparams, run_opts, sets.train, sets.valid, sets.tests, sets.rows
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from data_prep.manifest import SPLITS
 from data_prep.medleyvox import check_leaks, task_rows
@@ -22,6 +23,8 @@ from speechbrain_ext.mixing.plans import (
     write_plan,
 )
 from speechbrain_ext.mixing.singers import (
+    DUET,
+    TRAINING_CASES,
     MixtureDataset,
     with_probabilities,
 )
@@ -177,86 +180,134 @@ def frozen_plan(path, rows, cases=None, **options):
     return read_plan(path)
 
 
-def singers_sets(hparams, rows):
-    """Make the data sets that the hyper-parameters of a recipe ask for.
+class Sets(NamedTuple):
+    """The data sets of a training.
 
     Arguments
     ---------
-    hparams : dict
-        `separator`, for its sample rate; `seed`; `epoch_counter`; `mixtures`, a
-        `MixtureSettings`; `cases` and `unison`, of `with_probabilities`;
-        `items` of an epoch, or None; `keep_in_memory`, of `MixtureDataset`;
-        `valid_singers` and `test_singers`, of `by_split`; `valid_plan`, a path
-        or None; `valid_mixtures` and `test_mixtures`, options of `frozen_plan`,
-        or None for no test of that kind; `test_tasks`, those of MedleyVox;
-        `output_folder`, where plans go to `plans`.
-    rows : dict of str to dict of str to list
-        By corpus and split (`datasets.corpora_rows`). Those of `medleyvox` are
-        tests as they are.
-
-    Returns
-    -------
     train : MixtureDataset
     valid : PlanDataset
     tests : dict of str to Dataset
-        "held_out", mixtures of the voices that the corpora's test splits and
-        `test_singers` have; and the tasks of MedleyVox.
+        By test set.
     rows : list of dict
         Of the training.
+    """
+
+    train: MixtureDataset
+    valid: PlanDataset
+    tests: dict
+    rows: list
+
+
+def singers_sets(
+    corpora,
+    folder,
+    settings=DUET,
+    cases=None,
+    unison=None,
+    items=None,
+    sample_rate=24000,
+    n_sources=2,
+    seed=0,
+    epoch_counter=None,
+    keep=False,
+    valid_singers=(),
+    test_singers=(),
+    valid_plan=None,
+    valid_mixtures=None,
+    test_mixtures=None,
+    test_tasks=(),
+) -> Sets:
+    """Make the data sets of a training, from the rows of all corpora.
+
+    Arguments
+    ---------
+    corpora : dict of str to dict of str to list
+        Rows by corpus and split (`datasets.corpora_rows`). Those of `medleyvox`
+        are tests as they are.
+    folder : str or Path
+        Gets the plans that are drawn, or has them.
+    settings : MixtureSettings
+        Default: `DUET`.
+    cases : dict of str to float, optional
+        Probabilities of the training's cases by name. Default: as published.
+    unison : float, optional
+        See `with_probabilities`.
+    items : int, optional
+        Of an epoch of the training, see `MixtureDataset`.
+    sample_rate : int
+        Hertz. Default: 24000.
+    n_sources : int
+        Of an item. Default: 2.
+    seed, epoch_counter, keep
+        Of the training, see `MixtureDataset`.
+    valid_singers, test_singers : sequence of str
+        See `by_split`.
+    valid_plan : str or Path, optional
+        See `frozen_plan`. Default: `folder/valid.json`.
+    valid_mixtures : dict, optional
+        Options of `frozen_plan`.
+    test_mixtures : dict, optional
+        The same for the test "held_out", of voices that the corpora's test
+        splits and `test_singers` have. Default: there is no such test.
+    test_tasks : sequence of str
+        Of MedleyVox, see `data_prep.medleyvox.task_rows`: a test each.
+
+    Returns
+    -------
+    Sets
 
     Raises
     ------
     ConfigError, ManifestError
         If the rows cannot make what is asked for.
     """
-    separator, settings = hparams["separator"], hparams["mixtures"]
-    rate, seed = separator.sample_rate, hparams["seed"]
-    plans = Path(hparams["output_folder"]) / "plans"
-    excerpts = rows.get("medleyvox", {}).get("test", [])
+    excerpts = corpora.get("medleyvox", {}).get("test", [])
     splits = by_split(
         [
             row
-            for corpus, parts in rows.items()
+            for corpus, parts in corpora.items()
             if corpus != "medleyvox"
             for part in parts.values()
             for row in part
         ],
-        hparams["valid_singers"],
-        hparams["test_singers"],
+        valid_singers,
+        test_singers,
     )
+    cases = cases or {case.name: case.probability for case in TRAINING_CASES}
     train = MixtureDataset(
         splits["train"],
-        hparams["items"],
+        items,
         settings,
-        with_probabilities(hparams["cases"], unison=hparams["unison"]),
-        rate,
+        with_probabilities(cases, unison=unison),
+        sample_rate,
         seed,
-        hparams["epoch_counter"],
-        keep=hparams["keep_in_memory"],
+        epoch_counter,
+        keep=keep,
     )
 
-    def fixed(path, rows, options):
+    def fixed(path, split, options):
+        rows = splits[split]
         plan = frozen_plan(
-            path, rows, settings=settings, sample_rate=rate, **options
+            path,
+            rows,
+            settings=settings,
+            sample_rate=sample_rate,
+            **(options or {}),
         )
-        return PlanDataset(rows, plan, rate)
+        return PlanDataset(rows, plan, sample_rate)
 
-    valid = fixed(
-        hparams["valid_plan"] or plans / "valid.json",
-        splits["valid"],
-        hparams["valid_mixtures"],
-    )
+    folder = Path(folder)
+    valid = fixed(valid_plan or folder / "valid.json", "valid", valid_mixtures)
     tests = {}
-    if hparams["test_mixtures"] is not None:
-        path = plans / "held_out.json"
-        tests["held_out"] = fixed(
-            path, splits["test"], hparams["test_mixtures"]
-        )
-    for task in hparams["test_tasks"]:
+    if test_mixtures is not None:
+        path = folder / "held_out.json"
+        tests["held_out"] = fixed(path, "test", test_mixtures)
+    for task in test_tasks:
         tests[task] = ExcerptDataset(
             task_rows(excerpts, task),
-            rate,
-            len(separator.sources),
+            sample_rate,
+            n_sources,
             settings.loudness,
         )
-    return train, valid, tests, splits["train"]
+    return Sets(train, valid, tests, splits["train"])

@@ -1,6 +1,5 @@
 """Who is trained with, validated with and tested with."""
 
-import types
 from dataclasses import replace
 
 import numpy as np
@@ -117,34 +116,24 @@ def test_a_plan_is_drawn_once(rows, tmp_path):
         frozen_plan(tmp_path / "other.json", [], **options)
 
 
-def hparams(output, **changes):
-    counter = types.SimpleNamespace(current=1)
-    separator = types.SimpleNamespace(
-        sample_rate=RATE, sources=("first", "second")
-    )
-    return {
-        "separator": separator,
-        "seed": 3,
-        "epoch_counter": counter,
-        "mixtures": SHORT,
+def sets(corpora, folder, **changes):
+    settings = {
+        "settings": SHORT,
         "cases": {"sing_sing": 0.5, "same_speaker": 0.5},
         "unison": 0.0,
         "items": 6,
-        "keep_in_memory": True,
-        "valid_singers": [],
-        "test_singers": [],
-        "valid_plan": None,
+        "sample_rate": RATE,
+        "keep": True,
         "valid_mixtures": {"per_case": 2, "cases": ["sing_sing_diff"]},
-        "test_mixtures": {"per_case": 3, "cases": ["speech_same_speaker"]},
-        "test_tasks": [],
-        "output_folder": output,
         **changes,
     }
+    return singers_sets(corpora, folder / "plans", **settings)
 
 
 def test_sets_of_a_recipe(rows, tmp_path):
     corpora = {"set": rows}
-    train, valid, tests, learnt = singers_sets(hparams(tmp_path), corpora)
+    options = {"per_case": 3, "cases": ["speech_same_speaker"]}
+    train, valid, tests, learnt = sets(corpora, tmp_path, test_mixtures=options)
     assert (len(train), len(valid), list(tests)) == (6, 2, ["held_out"])
     assert len(tests["held_out"]) == 2, "each is the first voice once"
     assert {each["split"] for each in learnt} == {"train"}
@@ -159,13 +148,9 @@ def test_sets_of_a_recipe(rows, tmp_path):
             assert all(f"set - {split}" in singer for singer in singers)
     assert (tmp_path / "plans/valid.json").is_file()
     # Another training with this plan is validated alike.
-    other = hparams(
-        tmp_path / "other",
-        valid_plan=tmp_path / "plans/valid.json",
-        test_mixtures=None,
-    )
-    _, again, tests, _ = singers_sets(other, corpora)
-    assert again.plan == valid.plan and tests == {}
+    plan = tmp_path / "plans/valid.json"
+    other = sets(corpora, tmp_path / "other", valid_plan=plan)
+    assert other.valid.plan == valid.plan and other.tests == {}
 
 
 def test_tasks_of_medleyvox(rows, tmp_path):
@@ -180,14 +165,11 @@ def test_tasks_of_medleyvox(rows, tmp_path):
         "song": "hymn",
     }
     corpora = {"set": rows, "medleyvox": {"test": [excerpt]}}
-    wanted = hparams(
-        tmp_path, test_mixtures=None, test_tasks=["main_vs_rest", "n_singing"]
-    )
-    tests = singers_sets(wanted, corpora)[2]
+    tasks = ["main_vs_rest", "n_singing"]
+    tests = sets(corpora, tmp_path, test_tasks=tasks).tests
     assert list(tests) == ["main_vs_rest", "n_singing"]
     item = tests["main_vs_rest"][0]
     assert item["sources"].shape == (2, RATE)
     assert (item["voices"], item["n_singers"]) == (3, 2)
-    wanted["test_tasks"] = ["unison"]
     with pytest.raises(ManifestError, match="0 segments"):
-        singers_sets(wanted, corpora)
+        sets(corpora, tmp_path, test_tasks=["unison"])
