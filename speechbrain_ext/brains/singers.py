@@ -8,6 +8,7 @@ import torch
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.distributed import if_main_process
 
+from data_prep.medleyvox import check_leaks
 from speechbrain_ext.brains.separation import (
     SeparationBrain,
     SeparationObjective,
@@ -17,6 +18,7 @@ from speechbrain_ext.brains.training import config_errors, unwrap
 from speechbrain_ext.errors import ConfigError
 from speechbrain_ext.metrics.bss_eval import si_sdr
 from speechbrain_ext.metrics.singers import SingersStats, assign_outputs
+from speechbrain_ext.mixing.sets import singers_sets
 from speechbrain_ext.separation.masks import oracle_estimates
 
 # The case of items that name none.
@@ -27,8 +29,8 @@ class SingersBrain(SeparationBrain):
     """Trains and evaluates a separator of singers, in one stage or two.
 
     Items have `id`, `sources (sources, samples)` or (sources, channels,
-    samples), and may have `case`, `voices` and `song` (see
-    `metrics.singers.SingersStats.append`), as those of `mixing.singers`,
+    samples), and may have `case`, `voices`, `n_singers`, `singers` and `song`
+    (see `metrics.singers.SingersStats.append`), as those of `mixing.singers`,
     `mixing.plans` and `mixing.excerpts` have. The mixture is the sum of the
     sources.
 
@@ -38,7 +40,9 @@ class SingersBrain(SeparationBrain):
     `torch.optim.lr_scheduler.ReduceLROnPlateau` or None, which is told the
     gain in validation; `ordered_cases`, in which the order of the outputs has
     a meaning; `oracles`, scored beside the model ("mixture", or those of
-    `separation.masks.ORACLES`).
+    `separation.masks.ORACLES`); `loudest_first`, whether outputs of these cases
+    are put in the order of their level before their order is scored, as
+    `inference.splitter.SingerSplitter` gives them in the mode "main".
 
     Validation gives the mean gain in SI-SDR of each case. The mean over cases,
     each counted once whatever its number of items, decides which checkpoint is
@@ -166,8 +170,13 @@ class SingersBrain(SeparationBrain):
             "case": case,
             "voices": _label(batch, "voices", number),
             "song": _label(batch, "song", number),
+            "n_singers": _label(batch, "n_singers", number),
+            "singers": _label(batch, "singers", number),
         }
         ordered = case in self.hparams.ordered_cases
+        if ordered and self.hparams.loudest_first:
+            levels = np.square(estimates).sum((1, 2))
+            estimates = estimates[np.argsort(-levels, kind="stable")]
         item = batch.id[number]
         self.stats.append(
             item, sources, estimates, self.test_rate, ordered=ordered, **labels
@@ -251,14 +260,19 @@ class SingersBrain(SeparationBrain):
         Returns
         -------
         SingersStats
-            Also written: `scores.csv` (per item), `scores.txt` (table), and
-            `scores_<oracle>.csv`; `oracle_stats` has those of the oracles.
+            Also written: `scores.csv` (per item), `scores.txt` (table),
+            `scores.png`, `scores_<oracle>.csv`, and, where items tell their
+            singers, `pairs.csv`; `oracle_stats` has those of the oracles.
         """
         stats = super().test(name, dataset, folder, *args, **kwargs)
         if if_main_process():
+            place = Path(folder) / name
             for kind, each in self.oracle_stats.items():
-                path = Path(folder) / name / f"scores_{kind}.csv"
-                each.write_csv(path, overwrite=True)
+                each.write_csv(place / f"scores_{kind}.csv", overwrite=True)
+            stats.write_pairs(place / "pairs.csv", overwrite=True)
+            from speechbrain_ext.report.plots import singers_figure
+
+            singers_figure(stats, place / "scores.png", overwrite=True)
         return stats
 
 
@@ -283,7 +297,8 @@ def train_singers(hparams, run_opts, train, valid, tests, rows):
     tests : dict of str to Dataset
         By test set.
     rows : list of dict
-        Manifest rows of the training data, for the model card.
+        Manifest rows of the training data, for the model card. None may be of
+        an artist whom the test set of MedleyVox has.
 
     Returns
     -------
@@ -297,6 +312,7 @@ def train_singers(hparams, run_opts, train, valid, tests, rows):
     ConfigError
         If a data set that tells its `sample_rate` has another one.
     """
+    check_leaks(rows)
     separator = hparams["separator"]
     for dataset in (train, valid, *tests.values()):
         rate = getattr(dataset, "sample_rate", separator.sample_rate)
@@ -327,3 +343,49 @@ def train_singers(hparams, run_opts, train, valid, tests, rows):
             results[f"{name}, oracle {kind}"] = stats
     brain.finish(results, rows)
     return results
+
+
+def run_singers(hparams, run_opts, corpora):
+    """Train, test and export a separator of singers, from manifest rows.
+
+    Arguments
+    ---------
+    hparams : dict
+        Those of `train_singers`, and what `mixing.sets.singers_sets` takes:
+        `mixtures`, its settings; `cases`, `unison`, `items`, `valid_singers`,
+        `test_singers`, `valid_plan`, `valid_mixtures`, `test_mixtures`,
+        `test_tasks`; `keep_in_memory`, whether recordings are. Plans are in
+        `output_folder/plans`.
+    run_opts : dict
+        Of SpeechBrain.
+    corpora : dict of str to dict of str to list
+        Rows by corpus and split (`datasets.corpora_rows`).
+
+    Returns
+    -------
+    dict of str to SingersStats
+        See `train_singers`.
+    """
+    separator = hparams["separator"]
+    sets = singers_sets(
+        corpora,
+        Path(hparams["output_folder"]) / "plans",
+        hparams["mixtures"],
+        hparams["cases"],
+        hparams["unison"],
+        hparams["items"],
+        separator.sample_rate,
+        len(separator.sources),
+        hparams["seed"],
+        hparams["epoch_counter"],
+        hparams["keep_in_memory"],
+        hparams["valid_singers"],
+        hparams["test_singers"],
+        hparams["valid_plan"],
+        hparams["valid_mixtures"],
+        hparams["test_mixtures"],
+        hparams["test_tasks"],
+    )
+    return train_singers(
+        hparams, run_opts, sets.train, sets.valid, sets.tests, sets.rows
+    )

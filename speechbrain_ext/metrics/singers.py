@@ -16,6 +16,8 @@ Scores of an item are means over its references, without those that are nan:
   than 0.4 s of sound.
 - **swap rate**, **away**: see `find_swaps`; 0 to 1.
 - **fixed SI-SDRi**: as SI-SDRi, of the outputs in the order they came in.
+- **pitch overlap**: no score but what explains one: share of the narrower of
+  two singers' pitch ranges that lies in the other (`pitch_ranges`), 0 to 1.
 
 A corpus gets the mean and the median over its items, and a bootstrap interval
 of the mean; where several items come from one song, songs are drawn, since
@@ -24,22 +26,29 @@ items of a song are alike.
 
 from __future__ import annotations
 
+import csv
+import io
 import warnings
+from itertools import combinations
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from speechbrain_ext.errors import AudioError, NoteError, optional_library
+from speechbrain_ext.files import atomic_path
 from speechbrain_ext.metrics.bss_eval import (
     FILTER_LENGTH,
     best_order,
     bss_eval_pairs,
     si_sdr,
 )
+from speechbrain_ext.metrics.pitch_ranges import pitch_range, range_overlap
 from speechbrain_ext.metrics.stats import (
     SongStats,
     averages,
     bounds,
+    natural,
     shown_interval,
 )
 
@@ -60,6 +69,10 @@ _STAY = 1e-3
 METRICS = ("SI-SDR", "SI-SDRi", "swap rate", "away", "fixed SI-SDRi")
 BSS_METRICS = ("SDR", "SDRi", "SIR", "SAR")
 STOI_METRICS = ("STOI", "STOIi")
+PITCH_METRIC = "pitch overlap"
+
+# Joins the names of those who sing an item.
+AND = " + "
 
 
 class Swaps(NamedTuple):
@@ -238,6 +251,7 @@ def evaluate_singers(
     stoi: bool = False,
     ordered: bool = False,
     filter_length: int = FILTER_LENGTH,
+    pitch: bool = False,
 ) -> tuple[dict[str, float], np.ndarray]:
     """Score one item.
 
@@ -256,6 +270,8 @@ def evaluate_singers(
         Whether the order of the outputs has a meaning. Default: False.
     filter_length : int
         Taps of the distortion filters. Default: 512.
+    pitch : bool
+        Whether the overlap of pitch ranges is found. Default: False.
 
     Returns
     -------
@@ -315,6 +331,10 @@ def evaluate_singers(
         before = [_stoi(s, x, sample_rate) for s, _, x in pairs]
         gain = np.subtract(own, before)
         scores |= dict(zip(STOI_METRICS, map(_mean, (own, gain)), strict=True))
+    if pitch:
+        ranges = [pitch_range(wav, sample_rate) for wav in references]
+        shared = [range_overlap(a, b) for a, b in combinations(ranges, 2)]
+        scores[PITCH_METRIC] = _mean(shared)
     return scores, order
 
 
@@ -351,6 +371,10 @@ class SingersScore(NamedTuple):
     song : str
         What it was cut from.
     voices : int
+    n_singers : int or None
+        Different people; None if unknown.
+    singers : str
+        Their names; empty if unknown.
     seconds : float
         Length.
     order : tuple of int
@@ -362,13 +386,24 @@ class SingersScore(NamedTuple):
     group: str | None
     song: str
     voices: int
+    n_singers: int | None
+    singers: str
     seconds: float
     order: tuple[int, ...]
     scores: dict[str, float]
 
 
+def _label(item, what):
+    """How many people and voices an item has, in words."""
+    counts = {"singers": item.n_singers, "voices": item.voices}
+    return ", ".join(
+        f"{counts[name]} {name if counts[name] != 1 else name[:-1]}"
+        for name in what
+    )
+
+
 class SingersStats(SongStats):
-    """Scores of many items, by case and number of voices, with intervals.
+    """Scores of many items, by case and numbers of people and voices.
 
     Arguments
     ---------
@@ -378,6 +413,8 @@ class SingersStats(SongStats):
         Whether STOI is (extra `stoi`). Default: False.
     filter_length : int
         Taps of the distortion filters. Default: 512.
+    pitch : bool
+        Whether the overlap of pitch ranges is found. Default: False.
     resamples, seed : int
         See `SongStats`.
 
@@ -401,18 +438,21 @@ class SingersStats(SongStats):
         filter_length: int = FILTER_LENGTH,
         resamples: int = 2000,
         seed: int = 0,
+        pitch: bool = False,
     ):
         super().__init__(resamples, seed)
         self.tolerances = {
             "bss": bss,
             "stoi": stoi,
             "filter_length": filter_length,
+            "pitch": pitch,
         }
         self.metrics = (
             METRICS[:2]
             + BSS_METRICS * bool(bss)
             + STOI_METRICS * bool(stoi)
             + METRICS[2:]
+            + (PITCH_METRIC,) * bool(pitch)
         )
 
     def append(
@@ -425,6 +465,8 @@ class SingersStats(SongStats):
         voices: int | None = None,
         song: str | None = None,
         ordered: bool = False,
+        n_singers: int | None = None,
+        singers: str | None = None,
     ) -> None:
         """Score one item.
 
@@ -443,6 +485,10 @@ class SingersStats(SongStats):
             What the item was cut from. Default: a song of its own.
         ordered : bool
             Whether the order of the outputs has a meaning. Default: False.
+        n_singers : int, optional
+            How many different people sing: one may sing several voices.
+        singers : str, optional
+            Their names, joined by " + ".
 
         Raises
         ------
@@ -464,6 +510,8 @@ class SingersStats(SongStats):
                 None if case is None else str(case),
                 str(item_id if song is None else song),
                 len(references) if voices is None else int(voices),
+                None if n_singers is None else int(n_singers),
+                singers or "",
                 np.shape(references)[-1] / sample_rate,
                 tuple(map(int, order)),
                 scores,
@@ -471,24 +519,95 @@ class SingersStats(SongStats):
         )
 
     def groups(self) -> dict[str, SingersStats]:
-        """Statistics of each case, and of each number of voices in it.
+        """Statistics of each case, and of each number of people and voices.
 
         Returns
         -------
         dict of str to SingersStats
-            By case; where items of a case differ in the number of voices, also
-            by "<case>, <n> voices".
+            By case; where items of a case differ in these numbers, also by
+            "<case>, <n> voices", "<case>, <n> singers", and, where they differ
+            in both, "<case>, <n> singers, <n> voices".
         """
         found = {}
         for case, stats in super().groups().items():
             found[case] = stats
-            counts = sorted({item.voices for item in stats.songs})
-            for count in counts if len(counts) > 1 else ():
-                part = found[f"{case}, {count} voices"] = self._like()
-                for item in stats.songs:
-                    if item.voices == count:
-                        part._add(item)
+            counts = {"voices": {x.voices for x in stats.songs}}
+            people = {x.n_singers for x in stats.songs}
+            counts["singers"] = set() if None in people else people
+            differ = [what for what in counts if len(counts[what]) > 1]
+            keys = [(what,) for what in differ]
+            if len(differ) > 1:
+                keys.append(("singers", "voices"))
+            for key in keys:
+                parts = stats.by(lambda item, key=key: _label(item, key))
+                for label, part in parts.items():
+                    found[f"{case}, {label}"] = part
         return found
+
+    def by(self, key) -> dict[str, SingersStats]:
+        """Statistics of items that have something in common.
+
+        Arguments
+        ---------
+        key : callable
+            What it is, of a `SingersScore`; items of which it says nothing are
+            left out.
+
+        Returns
+        -------
+        dict of str to SingersStats
+            Sorted by what they have in common.
+        """
+        found = {}
+        for item in self.songs:
+            if label := key(item):
+                found.setdefault(label, self._like())._add(item)
+        return dict(sorted(found.items(), key=lambda part: natural(part[0])))
+
+    def pairs(self) -> dict[str, SingersStats]:
+        """Statistics of those who sing together.
+
+        Returns
+        -------
+        dict of str to SingersStats
+            By their names, in alphabetical order, joined by " + ". Items whose
+            singers are unknown are left out.
+        """
+        return self.by(lambda item: AND.join(sorted(item.singers.split(AND))))
+
+    def write_pairs(self, path, overwrite: bool = False) -> Path | None:
+        """Write a CSV with a row for each pair of singers.
+
+        Arguments
+        ---------
+        path : str or Path
+            The file. Columns: singers, items, and mean, median and 95 %
+            interval of the mean of SI-SDRi, means of the swap rate and, if it
+            was found, of the overlap of pitch ranges.
+        overwrite : bool
+            Whether an existing file may be replaced. Default: False.
+
+        Returns
+        -------
+        Path or None
+            None if no item tells its singers; then nothing is written.
+        """
+        pairs = self.pairs()
+        if not pairs:
+            return None
+        ends = ("mean", "median", "low", "high")
+        columns = [f"SI-SDRi_{end}" for end in ends] + ["swap rate_mean"]
+        columns += [f"{PITCH_METRIC}_mean"] * self.tolerances["pitch"]
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["singers", "items", *columns])
+        for names, stats in pairs.items():
+            summary = stats.summarize()
+            shown = [f"{summary[column]:.4f}" for column in columns]
+            writer.writerow([names, len(stats), *shown])
+        with atomic_path(path, overwrite) as temporary:
+            temporary.write_text(text.getvalue(), "utf-8", newline="\n")
+        return Path(path)
 
     def _like(self) -> SingersStats:
         return SingersStats(
@@ -591,9 +710,12 @@ class SingersStats(SongStats):
         return lines
 
     def _columns(self) -> list[str]:
-        return ["song", "voices", "seconds", "order", *self.metrics]
+        first = ["song", "voices", "n_singers", "singers", "seconds", "order"]
+        return [*first, *self.metrics]
 
     def _row(self, song) -> list:
         order = " ".join(map(str, song.order))
         scores = [f"{song.scores[m]:.4f}" for m in self.metrics]
-        return [song.song, song.voices, f"{song.seconds:.3f}", order, *scores]
+        people = "" if song.n_singers is None else song.n_singers
+        first = [song.song, song.voices, people, song.singers]
+        return [*first, f"{song.seconds:.3f}", order, *scores]

@@ -102,9 +102,10 @@ class ExcerptDataset(torch.utils.data.Dataset):
         Returns
         -------
         dict
-            `id`; `case`, the task; `voices`, how many there are; `song` that
-            it is cut from; `mixture (samples,)` and `sources (sources,
-            samples)`, float32, which add up to the mixture exactly.
+            `id`; `case`, the task; `voices`, how many there are; `n_singers`,
+            how many people sing them, or None; `song` that it is cut from;
+            `mixture (samples,)` and `sources (sources, samples)`, float32,
+            which add up to the mixture exactly.
         """
         row = self.excerpts[index]
         samples = seconds_to_samples(row["stop"], self.sample_rate)
@@ -123,6 +124,7 @@ class ExcerptDataset(torch.utils.data.Dataset):
             "id": row["song_id"],
             "case": row.get("task"),
             "voices": len(voices),
+            "n_singers": row.get("n_singers"),
             "song": row.get("song") or row["song_id"],
             "mixture": sources.sum(0),
             "sources": sources,

@@ -117,9 +117,9 @@ def validation_plan(
         At most so many mixtures of each case, spread evenly over the
         recordings. Default: all.
     settings : MixtureSettings, optional
-        Of these, all but the spread of levels and the share of changed voices,
-        which are 0 here: levels are exact, and only voices in unison are
-        changed. Default: `DUET`.
+        Of these, all but the spread of levels, the share of changed voices and
+        speeds, which are 0 here: levels are exact, and only voices in unison
+        are changed. Default: `DUET`.
     cases : sequence of Case
         Default: the seven of `VALIDATION_CASES`.
     sample_rate : int
@@ -135,7 +135,9 @@ def validation_plan(
         As `MixtureDataset`.
     """
     pools = Pools(rows)
-    settings = replace(settings or DUET, level_sd=0.0, change_share=0.0)
+    settings = replace(
+        settings or DUET, level_sd=0.0, change_share=0.0, speed=0.0
+    )
     mixtures = []
     for number, case in enumerate(cases):
         case = replace(case, unison=0.0)
@@ -204,7 +206,8 @@ def _without_defaults(mixture):
                 for key, value in voice["change"].items()
                 if value != plain[key]
             }
-        for key, default in (("change", None), ("gain_db", 0.0)):
+        defaults = (("change", None), ("gain_db", 0.0), ("speed", 1.0))
+        for key, default in defaults:
             if voice[key] == default:
                 del voice[key]
     return entry

@@ -160,7 +160,10 @@ class ChangeRanges:
     def __post_init__(self):
         for name in ("vibrato_share", "room_share"):
             check_share(name, getattr(self, name))
+        # Lists of a YAML.
+        object.__setattr__(self, "octaves", tuple(self.octaves))
         for name in ("vibrato_hz", "vibrato_cents", "room_db"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
             low, high = getattr(self, name)
             if low > high:
                 raise ConfigError(

@@ -701,6 +701,58 @@ def robustness_curves(results: Mapping, path, overwrite: bool = False) -> Path:
     return _save(figure, path, overwrite)
 
 
+def singers_figure(stats, path, overwrite: bool = False) -> Path:
+    """Draw what a separator of singers gains, item by item.
+
+    Arguments
+    ---------
+    stats : metrics.singers.SingersStats
+    path : str or Path
+        The PNG to write.
+    overwrite : bool
+        Whether an existing file may be replaced (default False).
+
+    Returns
+    -------
+    Path
+        The file written: SI-SDRi of all items by case, with their means;
+        beside it, where pitch ranges were compared, against how much of its
+        range the narrower of two voices shares.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    items = stats.songs
+    cases = sorted({item.group or "" for item in items})
+    overlaps = np.array([x.scores.get("pitch overlap", np.nan) for x in items])
+    gains = np.array([item.scores["SI-SDRi"] for item in items])
+    panels = 1 + bool(np.isfinite(overlaps).any())
+    figure = Figure(figsize=(5.8 * panels, 4), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    left, *right = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
+    colours = cycle((RIGHT, EXTRA, PARTLY, PITCH))
+    for place, (case, colour) in enumerate(zip(cases, colours)):  # noqa: B905
+        mine = np.array([(item.group or "") == case for item in items])
+        # Beside each other, in the order they came.
+        spread = place + np.linspace(-0.3, 0.3, mine.sum())
+        style = {"color": colour, "ls": "", "marker": ".", "alpha": 0.6}
+        left.plot(spread, gains[mine], **style)
+        mean = np.nanmean(gains[mine]) if np.isfinite(gains[mine]).any() else 0
+        left.plot([place - 0.35, place + 0.35], [mean, mean], color="black")
+        for axes in right:
+            axes.plot(overlaps[mine], gains[mine], label=case, **style)
+    left.set_xticks(range(len(cases)), cases, fontsize=8)
+    left.set_ylabel("SI-SDRi, dB", fontsize=9)
+    for axes in right:
+        axes.set_xlabel("overlap of the pitch ranges", fontsize=9)
+        axes.legend(frameon=False, fontsize=8)
+    for axes in (left, *right):
+        axes.tick_params(labelsize=8)
+        axes.grid(color="#DDDDDD", lw=0.6)
+        axes.axhline(0, color="#888888", lw=0.8)
+    return _save(figure, path, overwrite)
+
+
 def separation_figure(
     mixture: Sketch,
     stems: Mapping[str, Sketch],

@@ -221,7 +221,7 @@ class UNet(nn.Module):
         maps = self.bottom(maps)
         for block, up in zip(self.up_blocks[::-1], self.up[::-1], strict=True):
             maps = block(up(maps) + skipped.pop())
-        parts = self.output(maps)
+        parts = self.output(maps).float()
         # (batch, parts, patch frames, patch bins, rows, columns)
         parts = parts.unflatten(1, (-1, *self.patch))
         parts = parts.permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3)

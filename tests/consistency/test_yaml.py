@@ -64,7 +64,22 @@ def effective_entries(path):
     below = effective_entries(base) if base else {}
     own = entries(compose(path))
     own.pop("base", None)
-    return {**below, **own}
+    return laid_over(own, below)
+
+
+def laid_over(own, below):
+    """Entries of a mapping laid over those of another, at any depth."""
+    merged = {**below, **own}
+    for key in own.keys() & below.keys():
+        both = isinstance(below[key], yaml.MappingNode)
+        # A value with a tag of its own (!new:...) replaces the whole node.
+        if both and own[key].tag == MAPPING and own[key].value:
+            parts = laid_over(entries(own[key]), entries(below[key]))
+            merged[key] = yaml.MappingNode(
+                below[key].tag,
+                [(yaml.ScalarNode("", name), x) for name, x in parts.items()],
+            )
+    return merged
 
 
 def references(path):
@@ -376,6 +391,15 @@ def test_a_yaml_may_be_for_another_script(tree):
     )
     assert orphan_keys(root, own) == ghost_keys(root, own) == []
     assert ghost_keys(root, tree) == []
+
+
+def test_base_of_a_base(tree):
+    """An override of an override knows the keys of all of them."""
+    more = tree.with_name("more.yaml")
+    more.write_text("base: mini.yaml\nopt: {weight_decay: 1}\n")
+    assert override_faults(more) == ["opt.weight_decay"]
+    tree.write_text(GOOD_YAML + "  weight_decay: 0 # none\n")
+    assert override_faults(more) == []
 
 
 def test_orphan_is_found(tree):

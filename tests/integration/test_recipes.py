@@ -82,6 +82,8 @@ USES = {
         ["separate", "--phones", "PHONES"],
         "_vocals.wav",
     ),
+    "singers": ("mean of", ["split"], "_singer2.wav"),
+    "main_singer": ("mean of", ["split", "--mode", "main"], "_singer1.wav"),
 }
 
 LIP_SYSTEM = """\

@@ -73,6 +73,7 @@ keep_checkpoints: 1
 keep_estimates: False
 scoring: {{bss: True, filter_length: 8}}
 ordered_cases: [main_vs_rest]
+loudest_first: False
 oracles: [irm]
 epoch_counter: !new:speechbrain.utils.epoch_loop.EpochCounter
   limit: 1

@@ -219,6 +219,86 @@ def test_mean_median_and_groups():
     assert "fixed" not in table, "nothing to show"
 
 
+def test_people_and_voices():
+    """By people, by voices and by both, as far as they differ."""
+    stats = SingersStats(bss=False)
+    for k, (case, people, voices) in enumerate(
+        [("duet", 1, 2), ("duet", 2, 2), ("unison", 1, 2)]
+        + [("main", 1, 3), ("main", 2, 3), ("main", 2, 4), ("old", None, 2)]
+    ):
+        references = singers(seed=k)
+        stats.append(
+            str(k),
+            references,
+            references + 0.1 * references[::-1],
+            RATE,
+            case,
+            voices,
+            n_singers=people,
+        )
+    assert {name: len(part) for name, part in stats.groups().items()} == {
+        "duet": 2,
+        "duet, 1 singer": 1,
+        "duet, 2 singers": 1,
+        "main": 3,
+        "main, 3 voices": 2,
+        "main, 4 voices": 1,
+        "main, 1 singer": 1,
+        "main, 2 singers": 2,
+        "main, 1 singer, 3 voices": 1,
+        "main, 2 singers, 3 voices": 1,
+        "main, 2 singers, 4 voices": 1,
+        "old": 1,
+        "unison": 1,
+    }
+
+
+def test_pairs(tmp_path):
+    """Who sings with whom, in any order; tones of a fifth and of a third."""
+    rate = 8000
+    time = np.arange(2 * rate) / rate
+
+    def voice(*midi):
+        """One pitch after the other, with four partials."""
+        parts = np.array_split(time, len(midi))
+        return np.concatenate(
+            [
+                sum(np.sin(2 * np.pi * k * hz * t) / k for k in range(1, 5))
+                for t, hz in zip(
+                    parts, 440 * 2 ** ((np.array(midi) - 69) / 12), strict=True
+                )
+            ]
+        )
+
+    low, high = voice(50, 57), voice(57, 62)
+    far = voice(64, 66)
+    stats = SingersStats(bss=False, pitch=True)
+    for name, who, one, two, level in (
+        ("1", "Ann + Bo", low, high, 0.1),
+        ("2", "Bo + Ann", high, low, 0.01),
+        ("3", "Ann + Cy", low, far, 0.1),
+        ("4", "", low, far, 0.1),
+    ):
+        pair = np.stack([one, two])
+        stats.append(name, pair, pair + level * pair[::-1], rate, singers=who)
+    assert {name: len(part) for name, part in stats.pairs().items()} == {
+        "Ann + Bo": 2,
+        "Ann + Cy": 1,
+    }
+    stats.write_pairs(tmp_path / "pairs.csv")
+    with (tmp_path / "pairs.csv").open() as file:
+        first, second = csv.DictReader(file)
+    assert (first["singers"], first["items"]) == ("Ann + Bo", "2")
+    assert float(first["SI-SDRi_mean"]) == pytest.approx(30, abs=1)
+    assert float(first["SI-SDRi_median"]) == pytest.approx(30, abs=1)
+    # 50 to 57 and 57 to 62 meet at one end, 64 to 66 is elsewhere.
+    assert float(first["pitch overlap_mean"]) == pytest.approx(0, abs=0.03)
+    assert float(second["pitch overlap_mean"]) == 0
+    alone = SingersStats(bss=False)
+    assert alone.write_pairs(tmp_path / "none.csv") is None
+    assert not (tmp_path / "none.csv").exists()
+
+
 def test_intervals_draw_songs():
     levels = [0.1, 0.2, 0.05, 0.01] * 3
     alone = [(str(k), None, 2, None, x) for k, x in enumerate(levels)]

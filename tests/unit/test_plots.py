@@ -10,6 +10,7 @@ from matplotlib.image import imread
 from speechbrain_ext.errors import NoteError, OutputError
 from speechbrain_ext.frames import FramePosteriors
 from speechbrain_ext.metrics.notes import NoteStats
+from speechbrain_ext.metrics.singers import SingersStats
 from speechbrain_ext.notes import Note, NoteSequence
 from speechbrain_ext.report.plots import (
     DPI,
@@ -24,6 +25,7 @@ from speechbrain_ext.report.plots import (
     piano_roll,
     read_train_log,
     separation_figure,
+    singers_figure,
     training_curves,
 )
 from speechbrain_ext.report.spectrogram import Sketch
@@ -222,6 +224,23 @@ def sketches(seconds, rate, **tones):
     for name, wav in wavs.items():
         made[name].listen(wav)
     return made.pop("mixture"), made
+
+
+def test_singers_figure(tmp_path):
+    rng = np.random.default_rng(0)
+    times, images = np.arange(8000) / 8000, {}
+    for pitch in (False, True):
+        stats = SingersStats(bss=False, pitch=pitch)
+        for k in range(4):
+            pair = np.sin(2 * np.pi * np.outer([200 + 20 * k, 330], times))
+            noisy = pair + 0.1 * rng.normal(size=pair.shape)
+            case = "duet" if k % 2 else "unison"
+            stats.append(str(k), pair, noisy, 8000, case=case)
+        images[pitch] = imread(singers_figure(stats, tmp_path / f"{pitch}.png"))
+    # Pitch ranges have a panel of their own.
+    assert images[True].shape[1] == 2 * images[False].shape[1]
+    with pytest.raises(OutputError, match="exists"):
+        singers_figure(stats, tmp_path / "True.png")
 
 
 def test_separation_figure(tmp_path):

@@ -343,6 +343,8 @@ def test_main_and_rest_levels(pools):
         (lambda: MixtureSettings(voices=(2, 4)), "or set main_and_rest"),
         (lambda: MixtureSettings(rest_gain=(0, 1)), "rest_gain is 0 to 1"),
         (lambda: MixtureSettings(level_sd=-1), "level_sd is -1"),
+        (lambda: MixtureSettings(speed=13), "speed is 13: use 0 to 12"),
+        (lambda: MixtureSettings(speed_share=2), "speed_share is 2"),
         (lambda: MixtureSettings(change_share=-1), "change_share is -1"),
         (
             lambda: Mixture("m", "c", (Voice("a", 0),), (), 1.0, -24.0),
@@ -594,6 +596,86 @@ def test_epochs_and_seeds_differ(rows):
         rows, 8, SHORT, sample_rate=RATE, seed=1, epoch_counter=counter
     )
     assert [other.plan(k, Heard) for k in range(8)] != first
+
+
+def test_kept_in_memory_or_not(rows):
+    for settings in (SHORT, replace(PLAIN, speed=3.0, speed_share=1.0)):
+        read, kept = (
+            MixtureDataset(rows, 8, settings, sample_rate=RATE, keep=keep)
+            for keep in (False, True)
+        )
+        for k in range(8):
+            assert torch.equal(kept[k]["sources"], read[k]["sources"])
+    assert kept.whole["a1"].shape == (1.2 * RATE,)
+
+
+def test_who_sings(rows):
+    cases = with_probabilities({"same_singer": 1})
+    item = MixtureDataset(rows, 1, PLAIN, cases, RATE)[0]
+    assert (item["voices"], item["n_singers"]) == (2, 1)
+    assert item["singers"] in ("Ann + Ann", "Bo + Bo")
+
+
+def test_played_faster(rows, pools):
+    """A tone goes up with the speed; what is in time has one speed."""
+    fast = replace(PLAIN, speed=12.0, speed_share=1.0)
+    for mixture in drawn(pools, "same_song", fast, 20):
+        one, two = mixture.voices
+        assert one.speed == two.speed != 1 and one.start == two.start
+    speeds = []
+    for mixture in drawn(pools, "sing_sing_diff", fast, 200, VALIDATION_CASES):
+        speeds += [12 * np.log2(voice.speed) for voice in mixture.voices]
+        assert mixture.voices[0].speed != mixture.voices[1].speed
+    assert -12 <= min(speeds) < -11 and 11 < max(speeds) <= 12
+    half = replace(fast, speed_share=0.5)
+    mixtures = drawn(pools, "sing_speech", half, 200)
+    changed = [voice.speed != 1 for m in mixtures for voice in m.voices]
+    assert np.mean(changed) == pytest.approx(0.5, abs=0.1)
+    voices = (Voice("a1", 0.1, speed=1.5), Voice("c1", 0.2))
+    mixture = Mixture("x", "x", voices, (0.0,), 0.5, -24.0)
+    sources = render_mixture(mixture, pools, RATE).numpy()
+    assert sources.shape == (2, RATE // 2)
+    # a1 is a tone of 200 Hz, c1 one of 400 Hz; bins are 2 Hz apart.
+    spectra = np.abs(np.fft.rfft(sources * np.hanning(RATE // 2)))
+    assert spectra.argmax(1).tolist() == [150, 200]
+
+
+def test_speed_changes_nothing_else(rows):
+    """What is drawn besides it stays as it is."""
+    faster = replace(SHORT, speed=2.0, speed_share=1.0)
+    for k in range(5):
+        one, two = (
+            MixtureDataset(rows, 5, settings, sample_rate=RATE).plan(k, Heard)
+            for settings in (SHORT, faster)
+        )
+        assert names(one) == names(two) and one.levels_db == two.levels_db
+        changes = [[v.change for v in m.voices] for m in (one, two)]
+        assert changes[0] == changes[1]
+        assert all(voice.speed == 1 for voice in one.voices)
+        assert all(voice.speed != 1 for voice in two.voices)
+
+
+def test_lists_of_a_yaml(pools):
+    """They are as good as tuples, which caches want."""
+    from speechbrain_ext.mixing.voices import ChangeRanges
+
+    changes = ChangeRanges(octaves=[0], vibrato_hz=[4.0, 5.0])
+    settings = MixtureSettings(
+        segment_s=0.5,
+        voices=[2, 3],
+        main_and_rest=True,
+        rest_gain=[0.5, 1.0],
+        changes=changes,
+    )
+    assert hash(settings) == hash(replace(settings, voices=(2, 3)))
+    assert drawn(pools, "sing_sing", settings, 2)
+
+
+def test_unison_as_wanted():
+    table = with_probabilities(
+        {"sing_sing": 0.6, "same_singer": 0.4}, unison=0.1
+    )
+    assert [case.unison for case in table] == [0.1, 0.0]
 
 
 def test_longer_epoch_keeps_its_items(rows):

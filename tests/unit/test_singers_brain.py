@@ -15,9 +15,10 @@ from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAML
 
 from speechbrain_ext.brains.singers import SingersBrain, train_singers
-from speechbrain_ext.errors import ConfigError, ModelError
+from speechbrain_ext.errors import ConfigError, ManifestError, ModelError
 from speechbrain_ext.inference.model_folder import load_model
 from speechbrain_ext.inference.separator import VoiceSeparator
+from speechbrain_ext.metrics.singers import SingersStats
 from speechbrain_ext.recipe import merge_overrides
 from speechbrain_ext.report.plots import read_train_log
 
@@ -61,6 +62,7 @@ keep_checkpoints: 1
 keep_estimates: False
 scoring: {bss: False}
 ordered_cases: [high]
+loudest_first: False
 oracles: [mixture, irm]
 epoch_counter: !new:speechbrain.utils.epoch_loop.EpochCounterWithStopper
   limit: !ref <number_of_epochs>
@@ -146,7 +148,16 @@ def train(output, overrides="", cases=("low",), valid=None):
         Singers(12, cases),
         valid or Singers(4, cases, seed=1),
         {"test": Singers(4, cases, seed=2)},
-        [{"start": 0.0, "stop": 3600.0, "song_id": "x", "license": "none"}],
+        [
+            {
+                "start": 0.0,
+                "stop": 3600.0,
+                "song_id": "x",
+                "license": "none",
+                "split": "train",
+                "singer": "",
+            }
+        ],
     )
     return hparams, results
 
@@ -189,6 +200,7 @@ def test_what_is_written(trained):
     assert {
         "scores.csv",
         "scores.txt",
+        "scores.png",
         "scores_irm.csv",
         "scores_mixture.csv",
     } == found
@@ -249,6 +261,34 @@ def test_both_models_are_used_like_any_other(trained, mended):
         # At another rate the masks are carried over.
         twice = np.repeat(item.sum(0), 2)
         assert len(voices.separate(twice, 2 * RATE)["one"]) == len(twice)
+
+
+@pytest.mark.parametrize("loudest_first", [False, True])
+def test_order_of_the_outputs(loudest_first):
+    """The louder output can be the first one before the order is scored."""
+    brain = SingersBrain.__new__(SingersBrain)
+    brain.hparams = types.SimpleNamespace(
+        ordered_cases=["high"], loudest_first=loudest_first
+    )
+    brain.stats, brain.oracle_stats = SingersStats(bss=False), {}
+    brain.test_rate, brain.estimates_folder = RATE, None
+    main, rest = np.random.default_rng(0).normal(size=(2, 1, RATE))
+    sources = np.stack([main, 0.5 * rest])
+    estimates = np.stack([0.5 * rest + 0.05 * main, 0.95 * main])
+    batch = types.SimpleNamespace(id=["a"], case=["high"])
+    brain.score(batch, 0, sources, estimates)
+    (item,) = brain.stats.songs
+    assert item.order == ((0, 1) if loudest_first else (1, 0))
+    fixed, best = (item.scores[k] for k in ("fixed SI-SDRi", "SI-SDRi"))
+    assert best > 15
+    assert fixed == pytest.approx(best) if loudest_first else fixed < 0
+
+
+def test_no_artist_of_the_test_set(tmp_path):
+    leak = {"song_id": "x", "split": "train", "singer": "artist - meaxic"}
+    data = Singers(2)
+    with pytest.raises(ManifestError, match="sings in the test set"):
+        train_singers(params(tmp_path), None, data, data, {}, [leak])
 
 
 def test_it_stops_when_nothing_gets_better(tmp_path):

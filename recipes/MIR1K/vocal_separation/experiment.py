@@ -8,7 +8,7 @@ on two CPU cores; the second takes hours.
 """
 
 from speechbrain_ext import recipe
-from speechbrain_ext.brains.separation import run_separation
+from speechbrain_ext.brains.vocal_separation import run_separation
 from speechbrain_ext.datasets import corpora_rows, repeated
 
 

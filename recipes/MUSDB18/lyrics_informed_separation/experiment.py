@@ -15,7 +15,7 @@ from speechbrain.utils.distributed import run_on_main
 
 from speechbrain_ext import recipe
 from speechbrain_ext.brains.informed import InformedBrain
-from speechbrain_ext.brains.separation import run_separation
+from speechbrain_ext.brains.vocal_separation import run_separation
 from speechbrain_ext.datasets import corpora_rows, repeated
 from speechbrain_ext.report.informed import song_pictures
 from speechbrain_ext.separation.side_input import with_control
