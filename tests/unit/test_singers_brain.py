@@ -18,8 +18,8 @@ from speechbrain_ext.brains.singers import SingersBrain, train_singers
 from speechbrain_ext.errors import ConfigError, ManifestError, ModelError
 from speechbrain_ext.inference.model_folder import load_model
 from speechbrain_ext.inference.separator import VoiceSeparator
-from speechbrain_ext.recipe import merge_overrides
 from speechbrain_ext.metrics.singers import SingersStats
+from speechbrain_ext.recipe import merge_overrides
 from speechbrain_ext.report.plots import read_train_log
 
 ROOT = Path(__file__).parents[2]
