@@ -647,6 +647,7 @@ class PhoneHead(nn.Module):
 
     def __init__(self, input_size, dropout=0.1):
         super().__init__()
+        self.input_size = input_size
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(input_size, self.output_size)
 
@@ -692,7 +693,7 @@ def phone_targets(sequences):
     return nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths
 
 
-def phone_loss(log_probs, wav_lens, targets, target_lengths):
+def phone_loss(log_probs, wav_lens, targets, target_lengths, per_frame=False):
     """Connectionist temporal classification (Graves et al., ICML 2006).
 
     Arguments
@@ -703,12 +704,15 @@ def phone_loss(log_probs, wav_lens, targets, target_lengths):
         Valid share of each item, in (0, 1].
     targets, target_lengths : torch.Tensor
         From `phone_targets`.
+    per_frame : bool
+        Whether the loss is counted per frame: then an item of few phones, or
+        none, weighs no more than others. Default: False.
 
     Returns
     -------
     torch.Tensor
-        Mean over items of the loss per phone; an item with more phones than
-        frames counts 0.
+        Mean over items of the loss per phone, or over all frames; an item with
+        more phones than frames counts 0.
 
     Example
     -------
@@ -719,14 +723,16 @@ def phone_loss(log_probs, wav_lens, targets, target_lengths):
     True
     """
     frames = (wav_lens * log_probs.shape[1]).round().long()
-    return functional.ctc_loss(
+    loss = functional.ctc_loss(
         log_probs.transpose(0, 1),
         targets,
         frames.to(targets.device),
         target_lengths,
         blank=0,
+        reduction="sum" if per_frame else "mean",
         zero_infinity=True,
     )
+    return loss / frames.sum() if per_frame else loss
 
 
 class PhoneModel(AcousticModel):
