@@ -1583,8 +1583,9 @@ def _add_align(parser):
     add(
         "--model",
         metavar="DIR",
-        help="what hears phones: pocketsphinx, a folder of a wav2vec 2.0 or "
-        "HuBERT model of phones, or a model folder (default: pocketsphinx)",
+        help="what hears phones: a model folder, pocketsphinx (for speech), or "
+        "a folder of a wav2vec 2.0 or HuBERT model of phones (default: the "
+        "shipped model of singing)",
     )
     add(
         "--separator",
@@ -1651,6 +1652,7 @@ def _align(options):
 
 def _align_one(job, model, options, bar):
     """Align a recording, write its file, and tell about it."""
+    from speechbrain_ext.inference.aligner import mean_confidence
     from speechbrain_ext.lyrics.timed import timed_format, write_timed
 
     aligner, lines = model
@@ -1663,7 +1665,10 @@ def _align_one(job, model, options, bar):
     if timed_format(target) == "lrc":
         more["enhanced"] = not options.lines_only
     write_timed(timed, target, options.force, **more)
-    sure = sum(word.confidence for word in timed) / len(timed)
+    doubt = aligner.doubt(timed)
+    if doubt:
+        bar.warn(f"{job.audio.name}: {doubt}")
+    sure = mean_confidence(timed)
     return (
         f"{job.audio.name}: {len(timed)} words, {timed[0].onset:.2f} to "
         f"{timed[-1].offset:.2f} s, mean confidence {sure:.2f} -> {target}"
