@@ -173,6 +173,8 @@ class PhoneBrain(RecipeBrain):
         index = torch.arange(said.shape[1], device=said.device)
         inside = (index >= bounds[:, :1]) & (index < bounds[:, 1:])
         targets = targets.masked_fill(~inside, _UNKNOWN)
+        if stage == sb.Stage.TRAIN:
+            unwrap(self.modules.head).count(targets[inside])
         terms = {}
         weights = self.hparams.loss_weights
         if weights["frame"]:
@@ -357,6 +359,7 @@ class PhoneScores:
         reference, found : TimedLyrics
             What is sung, and what `align` made of it.
         heard : Posteriorgram
+            As the model says it.
         segments : list of (float, float, str)
             Phones of the whole song.
         """
@@ -429,9 +432,12 @@ def scores_table(results) -> str:
 def score_songs(model, rows, folder=None, plot_songs=0) -> PhoneScores:
     """Hear and align the songs of a test set, as a user would.
 
+    Songs on a single vowel have no words that could be told apart and are left
+    out.
+
     Arguments
     ---------
-    model : AcousticModel
+    model : PhoneModel
     rows : list of dict
         Rows of whole songs, with `words` and `phones`, as they are or from
         `noisy`.
@@ -450,19 +456,22 @@ def score_songs(model, rows, folder=None, plot_songs=0) -> PhoneScores:
         end = max(row["stop"], songs.get(row["song_id"], row).get("end", 0.0))
         songs[row["song_id"]] = {**row, "end": end}
     scores, made = PhoneScores(), {}
+    plain = PhoneModel(model.encoder, model.head, model.device, balance=0.0)
     for song_id, row in songs.items():
         row = {"noise": None, **row, "song_end": row["end"]}
-        heard = model.posteriorgram(
-            read_slice(row, 0.0, row["end"]), SAMPLE_RATE
-        )
         reference = song_lyrics(row)
+        segments = read_segments(row["phones"])
+        if len({name for *_, name in segments}) < 2:
+            continue
+        wav = read_slice(row, 0.0, row["end"])
+        heard = model.posteriorgram(wav, SAMPLE_RATE)
         found = align(
             heard,
             lines_of(word.word for word in reference),
             Lexicon(own=pronunciations(reference)),
         )
-        segments = read_segments(row["phones"])
-        scores.append(song_id, reference, heard, found, segments)
+        said = plain.posteriorgram(wav, SAMPLE_RATE)
+        scores.append(song_id, reference, said, found, segments)
         made[song_id] = (heard, found, reference)
     if folder is None:
         return scores

@@ -40,6 +40,7 @@ SCALE = 0.3
 STAY = 0.8
 
 _FLOOR = 1e-4  # of variances
+_RAREST = 1e-3  # what a phone is not taken to be rarer than
 # A byte of the weights counts in units of 1024 ln(1.0001).
 _BYTE = 1024 * math.log(1.0001)
 
@@ -644,6 +645,12 @@ class PhoneHead(nn.Module):
     dropout : float
         Probability in front of the layer. Default: 0.1.
 
+    Attributes
+    ----------
+    prior : torch.Tensor (42,)
+        How frequent each is in what the head was trained on; a buffer, filled
+        by `count`.
+
     Example
     -------
     >>> PhoneHead(8)(torch.zeros(2, 50, 8)).shape
@@ -657,6 +664,29 @@ class PhoneHead(nn.Module):
         self.input_size = input_size
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(input_size, self.output_size)
+        even = torch.full((self.output_size,), 1 / self.output_size)
+        self.register_buffer("prior", even)
+
+    def count(self, columns, share=0.01):
+        """Take the frames of a batch into the prior, a running mean.
+
+        Arguments
+        ---------
+        columns : torch.Tensor (frames,) int64
+            What the frames are, 0 to 41; none changes nothing.
+        share : float
+            Weight of the batch, in (0, 1]. Default: 0.01.
+
+        Example
+        -------
+        >>> head = PhoneHead(8)
+        >>> head.count(torch.tensor([0, 5, 5, 5]), share=1.0)
+        >>> head.prior[[0, 1, 5]].tolist()
+        [0.25, 0.0, 0.75]
+        """
+        if len(columns):
+            counts = torch.bincount(columns, minlength=self.output_size)
+            self.prior.lerp_(counts / len(columns), share)
 
     def forward(self, feats):
         """Score frames.
@@ -755,6 +785,11 @@ class PhoneModel(AcousticModel):
         Where to compute. Default: "cpu".
     chunk_s : float
         Longer recordings run in chunks of this many seconds. Default: 30.
+    balance : float
+        Power of the head's prior that probabilities are divided by. 1 (default)
+        takes all phones as equally frequent, as an alignment should, which
+        knows what is said (Bourlard and Morgan, Connectionist Speech
+        Recognition, 1994); 0 leaves them as they are.
 
     Raises
     ------
@@ -765,7 +800,7 @@ class PhoneModel(AcousticModel):
     name = "phones"
     frame_rate = FRAME_RATE
 
-    def __init__(self, encoder, head, device="cpu", chunk_s=30.0):
+    def __init__(self, encoder, head, device="cpu", chunk_s=30.0, balance=1.0):
         if encoder.sample_rate != SAMPLE_RATE:
             raise ModelError(
                 f"the encoder works at {encoder.sample_rate} Hz: it has to be "
@@ -774,9 +809,11 @@ class PhoneModel(AcousticModel):
         self.device = torch.device(device)
         self.encoder = encoder.eval().to(self.device)
         self.head = head.eval().to(self.device)
-        self.chunk_s = chunk_s
+        self.chunk_s, self.balance = chunk_s, balance
 
     def _hear(self, wav) -> Posteriorgram:
+        prior = self.head.prior.clamp(min=_RAREST).cpu().numpy()[1:]
+
         def forward(piece):
             rows = torch.as_tensor(piece, device=self.device)
             return self.head(self.encoder(rows[None]))[0].cpu().numpy()
@@ -786,4 +823,6 @@ class PhoneModel(AcousticModel):
         )
         matrix = np.eye(PhoneHead.output_size, len(PHONES), k=-1)
         probs, blank = folded_ctc(np.concatenate(list(parts)), matrix, blank=0)
+        probs = probs / prior**self.balance
+        probs /= probs.sum(axis=1, keepdims=True)
         return Posteriorgram(probs, self.frame_rate, blank=blank)

@@ -3,8 +3,8 @@
 The words make a chain of phones, with silence allowed between them, and
 anything (instruments, other singers) between lines. Of all ways through the
 chain the one with the most probable phones is taken. Posteriorgrams of networks
-trained with CTC, which have a `blank`, are followed in their way: a phone is
-said once and blanks follow.
+trained with CTC, which have a `blank`, are followed in their way: a phone may be
+said once and blanks follow, and a phone that comes twice has one between.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ from speechbrain_ext.lyrics.timed import (
 
 # A phone lasts at least this long, where frames are short enough.
 SHORTEST_S = 0.04
+# Networks that say a phone once and then blanks have more of these; those that
+# say it as long as it lasts, with a blank before it comes again, have less.
+MOSTLY_BLANK = 0.2
 # How far a line may lie outside the time that is given for it.
 SLACK_S = 0.65
 # Natural logarithms of probability: by how much "anything" is less likely than
@@ -447,7 +450,9 @@ def _chain(lines, lexicon, spans, posteriorgram, repeats):
     graph, words = _Graph(), []
     frames, rate = len(posteriorgram), posteriorgram.frame_rate
     ctc = posteriorgram.blank is not None
-    steps = 1 if ctc else max(1, round(SHORTEST_S * rate))
+    steps = max(1, round(SHORTEST_S * rate))
+    if ctc and posteriorgram.blank.mean() > MOSTLY_BLANK:
+        steps = 1
 
     def pause(exits, span):
         """Silence, or anything, behind a line."""

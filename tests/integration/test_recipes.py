@@ -76,6 +76,7 @@ USES = {
         ["transcribe", "--lips", "LIPS"],
         ".mid",
     ),
+    "phone_recognition": ("word onsets", ["align"], ".lrc"),
     "vocal_separation": ("BSS-Eval", ["separate"], "_vocals.wav"),
 }
 
@@ -112,17 +113,22 @@ def test_recipe(row, tmp_path):
     song = min(tmp_path.rglob("*.wav"))
     lips = str(song.with_name("video_50fps.npy"))
     model = min(tmp_path.rglob("model/hyperparams.yaml"))
+    given, output = [song], tmp_path / "mine"
+    if command == ["align"]:
+        lyrics = tmp_path / "lyrics.txt"
+        lyrics.write_text("la la love\n")
+        given, output = [song, lyrics], output / f"{song.stem}.lrc"
     listener = subprocess.run(
         [
             sys.executable,
             "-m",
             "speechbrain_ext",
             *(lips if word == "LIPS" else word for word in command),
-            str(song),
+            *map(str, given),
             "--model",
             str(model.parent),
             "-o",
-            str(tmp_path / "mine"),
+            str(output),
         ],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -5,7 +5,7 @@ import pytest
 
 from speechbrain_ext.audio import read_audio
 from speechbrain_ext.inference.aligner import LyricsAligner
-from speechbrain_ext.lyrics.acoustic import PocketSphinxModel
+from speechbrain_ext.lyrics.acoustic import POCKETSPHINX, PocketSphinxModel
 from speechbrain_ext.lyrics.phones import INDEX, fold
 
 pocketsphinx = pytest.importorskip("pocketsphinx")

@@ -70,22 +70,8 @@ def test_faulty_segments_are_refused(tmp_path, text, message):
 def test_phones_of_frames_by_hand():
     segments = [(0.1, 0.2, "M"), (0.2, 0.4, "AA-IH"), (0.5, 0.6, "TS")]
     times = (np.arange(14) + 0.5) * 0.05
-    names = [
-        "SIL",
-        "SIL",
-        "M",
-        "M",
-        "AY",
-        "AY",
-        "AY",
-        "AY",
-        "SIL",
-        "SIL",
-        "T",
-        "S",
-        "SIL",
-        "SIL",
-    ]
+    names = ["SIL"] * 2 + ["M"] * 2 + ["AY"] * 4 + ["SIL"] * 2 + ["T", "S"]
+    names += ["SIL"] * 2
     assert phones_at(segments, times).tolist() == [COLUMN[n] for n in names]
     assert phones_at([], times[:2]).tolist() == 2 * [COLUMN["SIL"]]
 
@@ -185,9 +171,9 @@ def test_runs_and_errors_by_hand():
     true = torch.tensor([sil, m, m, aa, 0, aa, sil, t])
     assert phone_runs(true).tolist() == [sil, m, aa, aa, sil, t]
     assert phone_errors(true, true) == (0, 4)
-    # One aa lost, an m for the t, one m too many.
+    # An m for the first aa and another for the t.
     said = torch.tensor([m, 0, m, aa, aa, aa, sil, m])
-    assert phone_errors(true, said) == (3, 4)
+    assert phone_errors(true, said) == (2, 4)
     assert phone_errors(torch.tensor([sil]), torch.tensor([aa])) == (1, 0)
 
 
@@ -278,5 +264,5 @@ def test_true_phones_put_words_where_they_are():
         abs(one.onset - two.onset)
         for one, two in zip(words, found, strict=True)
     ]
-    assert len(errors) > 5
+    assert len(errors) >= 5
     assert max(errors) < 0.025
