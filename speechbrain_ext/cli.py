@@ -2066,8 +2066,8 @@ def _add_align(parser):
     add(
         "--model",
         metavar="DIR",
-        help="what hears phones: pocketsphinx, a folder of a wav2vec 2.0 or "
-        "HuBERT model of phones, or a model folder (default: pocketsphinx)",
+        help="what hears phones: pocketsphinx, a model folder, or a folder of "
+        "a wav2vec 2.0 or HuBERT model of phones (default: pocketsphinx)",
     )
     add(
         "--separator",
@@ -2143,6 +2143,7 @@ def _align(options):
 
 def _align_one(job, model, options, bar):
     """Align a recording, write its file, and tell about it."""
+    from speechbrain_ext.inference.aligner import mean_confidence
     from speechbrain_ext.lyrics.timed import (
         timed_format,
         write_phones,
@@ -2162,7 +2163,10 @@ def _align_one(job, model, options, bar):
     for path in more_targets:
         phones = [phone for word in timed for phone in word.phones]
         write_phones(phones, path, options.force)
-    sure = sum(word.confidence for word in timed) / len(timed)
+    doubt = aligner.doubt(timed)
+    if doubt:
+        bar.warn(f"{job.audio.name}: {doubt}")
+    sure = mean_confidence(timed)
     return (
         f"{job.audio.name}: {len(timed)} words, {timed[0].onset:.2f} to "
         f"{timed[-1].offset:.2f} s, mean confidence {sure:.2f} -> {target}"

@@ -1,8 +1,6 @@
 """The Brain of systems that separate a voice from its accompaniment."""
 
 import re
-import shlex
-import sys
 from io import StringIO
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from speechbrain_ext.brains.training import (
     RecipeBrain,
     agreed,
     config_errors,
+    model_card,
     unwrap,
 )
 from speechbrain_ext.files import atomic_path
@@ -565,7 +564,9 @@ class SeparationBrain(RecipeBrain):
         table = "\n\n".join(
             f"{test}\n{stats.table()}" for test, stats in results.items()
         )
-        card = model_card(name, rows, table, self.purpose, self.usage)
+        use = ["singbrain separate FILE", *self.usage.split()]
+        use += ["--model FOLDER_OF_THIS_CARD -o FOLDER"]
+        card = model_card(name, rows, table, self.purpose, " ".join(use))
         self.export(output / "model", name, card)
         if not if_main_process():
             return
@@ -614,44 +615,3 @@ def load_start(source, separator):
         if not staged:
             target = nn.ModuleDict({"network": network.first})
     load_weights(folder, {"separator": target})
-
-
-def model_card(name, rows, table, purpose, usage="") -> str:
-    """Model card of a freshly trained model.
-
-    Arguments
-    ---------
-    name : str
-    rows : list of dict
-        Manifest rows of the training data.
-    table : str
-        Scores.
-    purpose : str
-        What the model does, one sentence.
-    usage : str
-        Options of `singbrain separate` that it needs. Default: none.
-
-    Returns
-    -------
-    str
-        Markdown: use, data, command, scores, limits.
-    """
-    hours = sum(row["stop"] - row["start"] for row in rows) / 3600
-    songs = len({row["song_id"] for row in rows})
-    licences = ", ".join(sorted({row.get("license", "?") for row in rows}))
-    command = shlex.join(["python", *map(str, sys.argv)])
-    use = " ".join(["singbrain separate FILE", *usage.split()])
-    return f"""# {name}
-
-{purpose}
-
-- Use: `{use} --model FOLDER_OF_THIS_CARD -o FOLDER`
-- Training data: {songs} songs, {hours:.1f} h, licence {licences}
-- Training command: `{command}`
-- Limits: only as good on other material than that of the table as you find it
-  to be on a sample of your own.
-
-```
-{table}
-```
-"""

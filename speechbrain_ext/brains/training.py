@@ -1,5 +1,7 @@
 """What the training of all systems shares: checkpoints, rates, seeds."""
 
+import shlex
+import sys
 import zlib
 from contextlib import contextmanager
 
@@ -255,3 +257,62 @@ class RecipeBrain(sb.Brain):
                 f"{self.checkpointer.checkpoints_dir}: holds no checkpoint "
                 "of a whole epoch: train first"
             )
+
+
+def load_start(hparams, names):
+    """Load the weights that a training starts from, if any are named.
+
+    Arguments
+    ---------
+    hparams : dict
+        Of the recipe: `start_from`, a model folder or None, and the modules.
+    names : sequence of str
+        Keys of the modules.
+    """
+    if not hparams["start_from"]:
+        return
+    from speechbrain_ext.inference.model_folder import find_model, load_weights
+
+    load_weights(
+        find_model(hparams["start_from"]), {key: hparams[key] for key in names}
+    )
+
+
+def model_card(name, rows, table, purpose, use) -> str:
+    """Model card of a freshly trained model.
+
+    Arguments
+    ---------
+    name : str
+    rows : list of dict
+        Manifest rows of the training data.
+    table : str
+        Scores.
+    purpose : str
+        What the model does, one sentence.
+    use : str
+        Command that uses it.
+
+    Returns
+    -------
+    str
+        Markdown: use, data, command, scores, limits.
+    """
+    hours = sum(row["stop"] - row["start"] for row in rows) / 3600
+    songs = len({row["song_id"] for row in rows})
+    licences = ", ".join(sorted({row.get("license", "?") for row in rows}))
+    command = shlex.join(["python", *map(str, sys.argv)])
+    return f"""# {name}
+
+{purpose}
+
+- Use: `{use}`
+- Training data: {songs} songs, {hours:.1f} h, licence {licences}
+- Training command: `{command}`
+- Limits: one voice at a time; only as good on other material than that of the
+  table as you find it to be on a sample of your own.
+
+```
+{table}
+```
+"""

@@ -1,8 +1,6 @@
 """The Brain of all frame-wise note transcription systems."""
 
 import json
-import shlex
-import sys
 from io import StringIO
 from itertools import product
 from pathlib import Path
@@ -23,6 +21,8 @@ from speechbrain.utils.distributed import if_main_process
 from speechbrain_ext.brains.training import (
     RecipeBrain,
     config_errors,
+    load_start,
+    model_card,
     unwrap,
 )
 from speechbrain_ext.datasets import (
@@ -255,16 +255,7 @@ class TranscriptionBrain(RecipeBrain):
         hparams : dict
             Of the recipe: `start_from`, a model folder or None.
         """
-        if hparams["start_from"]:
-            from speechbrain_ext.inference.model_folder import (
-                find_model,
-                load_weights,
-            )
-
-            load_weights(
-                find_model(hparams["start_from"]),
-                {key: hparams[key] for key in ("encoder", "head")},
-            )
+        load_start(hparams, ("encoder", "head"))
 
     def dataset(self, rows, training=False):
         """Data set of a manifest's rows.
@@ -863,7 +854,14 @@ def run_transcription(
     exported = brain.export(
         output / "model",
         hparams["experiment"],
-        model_card(hparams["experiment"], train, table),
+        model_card(
+            hparams["experiment"],
+            train,
+            table,
+            "Notes (onset, offset, pitch) from a recording of one singing "
+            "voice.",
+            "singbrain transcribe FILE --model FOLDER_OF_THIS_CARD",
+        ),
     )
     if if_main_process():
         from speechbrain_ext.report.plots import read_train_log, training_curves
@@ -912,39 +910,3 @@ def summary_table(results, columns=NOTE_COLUMNS, title="F1, %") -> str:
         lines.append(f"{name:{wide}}{len(stats):6}" + "".join(cells))
     protocol = next(iter(results.values())).protocol()
     return "\n".join([*lines, f"mean over songs, 95 % bootstrap; {protocol}"])
-
-
-def model_card(name, rows, table) -> str:
-    """Model card of a freshly trained model.
-
-    Arguments
-    ---------
-    name : str
-    rows : list of dict
-        Manifest rows of the training data.
-    table : str
-        From `summary_table`.
-
-    Returns
-    -------
-    str
-        Markdown: use, data, command, scores, limits.
-    """
-    hours = sum(row["stop"] - row["start"] for row in rows) / 3600
-    songs = len({row["song_id"] for row in rows})
-    licences = ", ".join(sorted({row.get("license", "?") for row in rows}))
-    command = shlex.join(["python", *map(str, sys.argv)])
-    return f"""# {name}
-
-Notes (onset, offset, pitch) from a recording of one singing voice.
-
-- Use: `singbrain transcribe FILE --model FOLDER_OF_THIS_CARD`
-- Training data: {songs} songs, {hours:.1f} h, licence {licences}
-- Training command: `{command}`
-- Limits: one voice at a time; only as good on other material than that of the
-  table as you find it to be on a sample of your own.
-
-```
-{table}
-```
-"""

@@ -1,6 +1,7 @@
 """Encoders: from a waveform or mouth pictures to features at 50 fps.
 
-- `spectral.py`: a compact log-frequency encoder that trains from nothing.
+- `spectral.py`: compact encoders that train from nothing, `HarmonicEncoder`
+  for pitch and `MelEncoder` for phones.
 - `ssl.py`: `SSLEncoder` (wav2vec 2.0, HuBERT, WavLM, data2vec-audio) and
   `WhisperEncoder`, pretrained speech models through transformers.
 - `lips.py`: `LipEncoder`, small, trains from nothing; `LipResNet`.

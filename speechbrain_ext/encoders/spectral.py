@@ -1,12 +1,17 @@
-"""A compact log-frequency encoder that trains from nothing on a CPU.
+"""Compact encoders that train from nothing on a CPU.
 
-A spectrogram on a logarithmic frequency axis, where a transposition is a
-shift, is put on top of itself so that the harmonics of each candidate pitch
-meet, as the harmonic constant-Q transform of Bittner et al. (ISMIR 2017) does:
-pitch in accompaniment is so learnt from far less singing. Three convolutions in
-frequency and a stack of dilated depth-wise convolutions in time follow. A
-second, short analysis window keeps onsets and consonants sharp. All
-normalisation is per frame, so the output of an item depends neither on its
+`HarmonicEncoder` is for pitch: a spectrogram on a logarithmic frequency axis,
+where a transposition is a shift, is put on top of itself so that the harmonics
+of each candidate pitch meet, as the harmonic constant-Q transform of Bittner et
+al. (ISMIR 2017) does: pitch in accompaniment is so learnt from far less
+singing. Three convolutions in frequency and a stack of dilated depth-wise
+convolutions in time follow. A second, short analysis window keeps onsets and
+consonants sharp.
+
+`MelEncoder` is for phones: short windows, mel bands, and the same blocks over
+time.
+
+All normalisation is per frame, so the output of an item depends neither on its
 batch companions nor on anything further away than the encoder's `context_s`.
 """
 
@@ -76,20 +81,18 @@ def log_frequency_filters(
 
 
 class _Spectrum(nn.Module):
-    """Log power in logarithmic bands.
+    """Log power in bands.
 
     Frame j of the output is centred at (j + 0.5) hops.
     """
 
-    def __init__(self, window, hop, low_midi, bins_per_semitone, n_bins):
+    def __init__(self, hop, filters):
         super().__init__()
+        window, n_bins = 2 * (len(filters) - 1), filters.shape[1]
         self.window_samples = window
         self.hop = hop
         self.register_buffer(
             "window", torch.hann_window(window), persistent=False
-        )
-        filters = log_frequency_filters(
-            window, low_midi, bins_per_semitone, n_bins
         )
         self.register_buffer("filters", filters, persistent=False)
         # A band sees few frequencies: most of a product would be zeros.
@@ -124,6 +127,19 @@ class _Spectrum(nn.Module):
         power = torch.cat(bands, dim=-1) / self.window_samples
         # About zero mean and unit variance for sung voices.
         return torch.log10(power + _POWER_FLOOR).add(4.0).div(2.0)
+
+
+def _whole_frames(wavs, wav_lens):
+    """Waveforms of whole frames, silent beyond their ends; which are valid."""
+    frames = wavs.shape[1] // SAMPLES_PER_FRAME
+    wavs = wavs[:, : frames * SAMPLES_PER_FRAME]
+    if wav_lens is None:
+        return wavs, None
+    valid = torch.round(wav_lens * wavs.shape[1]).long() // SAMPLES_PER_FRAME
+    samples = torch.arange(wavs.shape[1], device=wavs.device)
+    wavs = wavs * (samples < (valid * SAMPLES_PER_FRAME)[:, None])
+    index = torch.arange(frames, device=wavs.device)
+    return wavs, (index < valid[:, None]).unsqueeze(2)
 
 
 def peak_position(logits):
@@ -282,9 +298,12 @@ class HarmonicEncoder(nn.Module):
         top = 12 * math.log2(_TOP_HZ / 440) + 69
         wanted = first + n_pitches + 12 * math.log2(max(harmonics)) + 1
         n_slow = int((min(top, wanted) - lowest) * bins)
-        self.slow = _Spectrum(2048, SAMPLES_PER_FRAME, lowest, bins, n_slow)
+        self.slow = _Spectrum(
+            SAMPLES_PER_FRAME, log_frequency_filters(2048, lowest, bins, n_slow)
+        )
         self.fast = _Spectrum(
-            512, SAMPLES_PER_FRAME // 4, 55.0, n_fast_bins / 64, n_fast_bins
+            SAMPLES_PER_FRAME // 4,
+            log_frequency_filters(512, 55.0, n_fast_bins / 64, n_fast_bins),
         )
         start = round((first - lowest) * bins)
         self.shifts = [
@@ -338,20 +357,9 @@ class HarmonicEncoder(nn.Module):
             Frame k is centred at (k + 0.5) x 20 ms; frames after the end of
             an item are 0.
         """
-        frames = wavs.shape[1] // SAMPLES_PER_FRAME
-        wavs = wavs[:, : frames * SAMPLES_PER_FRAME]
-        mask = None
-        if wav_lens is not None:
-            valid = torch.round(wav_lens * wavs.shape[1]).long()
-            samples = torch.arange(wavs.shape[1], device=wavs.device)
-            valid_frames = valid // SAMPLES_PER_FRAME
-            wavs = wavs * (
-                samples < (valid_frames * SAMPLES_PER_FRAME)[:, None]
-            )
-            index = torch.arange(frames, device=wavs.device)
-            mask = (index < valid_frames[:, None]).unsqueeze(2)
+        wavs, mask = _whole_frames(wavs, wav_lens)
         fast = self.fast(wavs)
-        fast = fast.reshape(fast.shape[0], frames, -1)
+        fast = fast.reshape(fast.shape[0], fast.shape[1] // 4, -1)
         feats = self._encode(self.slow(wavs), fast, mask)
         return feats if mask is None else feats * mask
 
@@ -410,3 +418,101 @@ class HarmonicEncoder(nn.Module):
         for block in self.blocks:
             feats = block(feats, mask)
         return torch.cat([self.norm(feats), frame, note], dim=2)
+
+
+class MelEncoder(nn.Module):
+    """Mel bands of short windows, convolutions over them, blocks over time.
+
+    What tells phones apart is short and wide: windows of 32 ms, twice a frame.
+    Three convolutions over time and frequency find formants and bursts
+    wherever they are; the blocks over time put them together.
+
+    Arguments
+    ---------
+    channels : int
+        Width of the temporal blocks, and `output_size`. Default: 192.
+    n_mels : int
+        Bands from 60 to 7600 Hz. Default: 80.
+    front_channels : tuple of int
+        Channels of the three convolutions. Default: 24, 32, 32.
+    dilations : tuple of int
+        One temporal block per entry, dilation in frames. Default: two ramps
+        that reach 2.5 s to each side.
+    kernel_size : int
+        Frames of a temporal kernel, odd. Default: 5.
+    dropout : float
+        Probability in the temporal blocks. Default: 0.1.
+
+    Example
+    -------
+    >>> encoder = MelEncoder(channels=32).eval()
+    >>> encoder(torch.zeros(2, 80000)).shape
+    torch.Size([2, 250, 32])
+    """
+
+    sample_rate = SAMPLE_RATE
+
+    def __init__(
+        self,
+        channels=192,
+        n_mels=80,
+        front_channels=(24, 32, 32),
+        dilations=(1, 2, 4, 8, 16, 1, 2, 4, 8, 16),
+        kernel_size=5,
+        dropout=0.1,
+    ):
+        from torchaudio.functional import melscale_fbanks
+
+        super().__init__()
+        self.output_size = channels
+        filters = melscale_fbanks(257, 60.0, 7600.0, n_mels, SAMPLE_RATE)
+        # As wide as they are, filters of equal sum see equal levels.
+        filters = filters / filters.sum(0)
+        self.bands = _Spectrum(SAMPLES_PER_FRAME // 2, filters)
+        one, two, three = front_channels
+        self.fine = nn.Conv2d(1, one, (6, 5), stride=(2, 1), padding=(2, 2))
+        self.middle = nn.Conv2d(one, two, 3, stride=(1, 2), padding=1)
+        self.coarse = nn.Conv2d(two, three, 3, stride=(1, 2), padding=1)
+        self.to(memory_format=torch.channels_last)
+        width = three * ((n_mels + 3) // 4)
+        self.flat_norm = nn.LayerNorm(width)
+        self.flat = nn.Linear(width, channels)
+        self.blocks = nn.ModuleList(
+            TimeBlock(channels, kernel_size, dilation, dropout)
+            for dilation in dilations
+        )
+        self.norm = nn.LayerNorm(channels)
+        # Frames: of the convolutions, the blocks and half a window.
+        reach = 4 + sum(d * (kernel_size // 2) for d in dilations)
+        self.context_s = (reach + 1) / FRAME_RATE
+
+    def forward(self, wavs, wav_lens=None):
+        """Encode a batch of recordings.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor (batch, samples)
+            Mono audio at 16 kHz in [-1, 1].
+        wav_lens : torch.Tensor (batch,), optional
+            Valid share of each item, in (0, 1]. Default: all valid.
+
+        Returns
+        -------
+        torch.Tensor (batch, samples // 320, channels)
+            Frame k is centred at (k + 0.5) x 20 ms; frames after the end of
+            an item are 0.
+        """
+        wavs, mask = _whole_frames(wavs, wav_lens)
+        hidden = self.bands(wavs).unsqueeze(1)
+        if mask is not None:
+            hidden = hidden * mask.repeat_interleave(2, dim=1).unsqueeze(1)
+        for convolution in (self.fine, self.middle, self.coarse):
+            hidden = functional.relu(convolution(hidden), inplace=True)
+            if mask is not None:
+                hidden = hidden * mask.unsqueeze(1)
+        hidden = hidden.permute(0, 2, 1, 3).flatten(2)
+        feats = self.flat(self.flat_norm(hidden))
+        for block in self.blocks:
+            feats = block(feats, mask)
+        feats = self.norm(feats)
+        return feats if mask is None else feats * mask

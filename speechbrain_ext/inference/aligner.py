@@ -21,6 +21,22 @@ from speechbrain_ext.lyrics.lexicon import Lexicon
 from speechbrain_ext.lyrics.timed import TimedLyrics
 
 
+def mean_confidence(lyrics) -> float:
+    """Mean confidence of aligned words.
+
+    Arguments
+    ---------
+    lyrics : TimedLyrics
+
+    Returns
+    -------
+    float
+        0 to 1; 0 without words.
+    """
+    sure = [word.confidence for word in lyrics if word.confidence is not None]
+    return float(np.mean(sure)) if sure else 0.0
+
+
 class LyricsAligner:
     """Finds when known lyrics are sung.
 
@@ -63,8 +79,7 @@ class LyricsAligner:
         Arguments
         ---------
         source : str or Path, optional
-            See `load_acoustic`. Default: the model in the wheel of
-            pocketsphinx.
+            See `load_acoustic`. Default: "pocketsphinx".
         device : str
             Where to compute. Default: "cpu".
         language : str
@@ -135,6 +150,29 @@ class LyricsAligner:
             ]
         heard = self.acoustic.posteriorgram(wav, sample_rate)
         return align(heard, lyrics, self.lexicon, slack_s, repeats)
+
+    def doubt(self, lyrics) -> str | None:
+        """What speaks against aligned lyrics.
+
+        Arguments
+        ---------
+        lyrics : TimedLyrics
+            From `align`.
+
+        Returns
+        -------
+        str or None
+            One line, if the acoustic model hears so little of the words that
+            they may be those of another song.
+        """
+        sure = mean_confidence(lyrics)
+        if sure >= self.acoustic.doubtful:
+            return None
+        alone = "" if self.separator else ", and is the voice alone"
+        return (
+            f"mean confidence {sure:.2f} is below {self.acoustic.doubtful:g}: "
+            f"are these its lyrics{alone}?"
+        )
 
     def align_file(
         self,

@@ -43,6 +43,7 @@ ALLOWED_CLASSES = frozenset(
         "speechbrain_ext.encoders.lips.LipEncoder",
         "speechbrain_ext.encoders.lips.LipResNet",
         "speechbrain_ext.encoders.spectral.HarmonicEncoder",
+        "speechbrain_ext.encoders.spectral.MelEncoder",
         "speechbrain_ext.encoders.ssl.SSLEncoder",
         "speechbrain_ext.encoders.ssl.WhisperEncoder",
         "speechbrain_ext.encoders.two_stream.TwoStreamEncoder",

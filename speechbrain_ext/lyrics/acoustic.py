@@ -2,11 +2,12 @@
 
 All have `posteriorgram(wav, sample_rate) -> Posteriorgram`:
 
+- `PhoneModel`, a network of our own, trained by `brains.lyrics.PhoneBrain`; the
+  shipped one knows singing;
 - `PocketSphinxModel`, the mixture of Gaussians in the wheel of pocketsphinx:
   adult read English, offline, 100 frames per second;
 - `TokenModel`, any wav2vec 2.0 or HuBERT checkpoint trained with connectionist
-  temporal classification (CTC) on phones;
-- `PhoneModel`, a network of our own, trained by `phone_loss`.
+  temporal classification (CTC) on phones.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ SCALE = 0.3
 STAY = 0.8
 
 _FLOOR = 1e-4  # of variances
+_RAREST = 1e-3  # what a phone is not taken to be rarer than
 # A byte of the weights counts in units of 1024 ln(1.0001).
 _BYTE = 1024 * math.log(1.0001)
 
@@ -51,10 +53,14 @@ class AcousticModel(ABC):
         For messages.
     frame_rate : float
         Frames per second of its posteriorgrams.
+    doubtful : float
+        Mean confidence of aligned words below which they are probably not
+        those of the recording; 0 if that is not known.
     """
 
     name = "acoustic model"
     frame_rate: float
+    doubtful = 0.0
 
     def posteriorgram(self, wav, sample_rate) -> Posteriorgram:
         """Hear a recording.
@@ -109,9 +115,10 @@ def load_acoustic(source=None, device="cpu") -> AcousticModel:
     Arguments
     ---------
     source : str or Path, optional
-        "pocketsphinx" (default), a folder of wav2vec 2.0 or HuBERT weights
-        with `config.json` and `vocab.json` as `save_pretrained` writes them,
-        or a model folder of ours with `encoder` and `head`.
+        "pocketsphinx" (default); a model folder of ours with `encoder` and
+        `head`, as `recipes/MiniSinging/phone_recognition` writes it; or a
+        folder of wav2vec 2.0 or HuBERT weights with `config.json` and
+        `vocab.json` as `save_pretrained` writes them.
     device : str
         Where to compute. Default: "cpu".
 
@@ -132,7 +139,7 @@ def load_acoustic(source=None, device="cpu") -> AcousticModel:
         return TokenModel(source, device=device)
     from speechbrain_ext.inference.model_folder import find_model, load_model
 
-    folder = find_model(source, "acoustic")
+    folder = find_model(source)
     hparams = load_model(folder, ("encoder", "head"))
     if not isinstance(hparams["head"], PhoneHead):
         raise ModelError(
@@ -637,6 +644,12 @@ class PhoneHead(nn.Module):
     dropout : float
         Probability in front of the layer. Default: 0.1.
 
+    Attributes
+    ----------
+    prior : torch.Tensor (42,)
+        How frequent each is in what the head was trained on; a buffer, filled
+        by `count`.
+
     Example
     -------
     >>> PhoneHead(8)(torch.zeros(2, 50, 8)).shape
@@ -647,8 +660,32 @@ class PhoneHead(nn.Module):
 
     def __init__(self, input_size, dropout=0.1):
         super().__init__()
+        self.input_size = input_size
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(input_size, self.output_size)
+        even = torch.full((self.output_size,), 1 / self.output_size)
+        self.register_buffer("prior", even)
+
+    def count(self, columns, share=0.01):
+        """Take the frames of a batch into the prior, a running mean.
+
+        Arguments
+        ---------
+        columns : torch.Tensor (frames,) int64
+            What the frames are, 0 to 41; none changes nothing.
+        share : float
+            Weight of the batch, in (0, 1]. Default: 0.01.
+
+        Example
+        -------
+        >>> head = PhoneHead(8)
+        >>> head.count(torch.tensor([0, 5, 5, 5]), share=1.0)
+        >>> head.prior[[0, 1, 5]].tolist()
+        [0.25, 0.0, 0.75]
+        """
+        if len(columns):
+            counts = torch.bincount(columns, minlength=self.output_size)
+            self.prior.lerp_(counts / len(columns), share)
 
     def forward(self, feats):
         """Score frames.
@@ -692,7 +729,7 @@ def phone_targets(sequences):
     return nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths
 
 
-def phone_loss(log_probs, wav_lens, targets, target_lengths):
+def phone_loss(log_probs, wav_lens, targets, target_lengths, per_frame=False):
     """Connectionist temporal classification (Graves et al., ICML 2006).
 
     Arguments
@@ -703,12 +740,15 @@ def phone_loss(log_probs, wav_lens, targets, target_lengths):
         Valid share of each item, in (0, 1].
     targets, target_lengths : torch.Tensor
         From `phone_targets`.
+    per_frame : bool
+        Whether the loss is counted per frame: then an item of few phones, or
+        none, weighs no more than others. Default: False.
 
     Returns
     -------
     torch.Tensor
-        Mean over items of the loss per phone; an item with more phones than
-        frames counts 0.
+        Mean over items of the loss per phone, or over all frames; an item with
+        more phones than frames counts 0.
 
     Example
     -------
@@ -719,14 +759,16 @@ def phone_loss(log_probs, wav_lens, targets, target_lengths):
     True
     """
     frames = (wav_lens * log_probs.shape[1]).round().long()
-    return functional.ctc_loss(
+    loss = functional.ctc_loss(
         log_probs.transpose(0, 1),
         targets,
         frames.to(targets.device),
         target_lengths,
         blank=0,
+        reduction="sum" if per_frame else "mean",
         zero_infinity=True,
     )
+    return loss / frames.sum() if per_frame else loss
 
 
 class PhoneModel(AcousticModel):
@@ -742,6 +784,11 @@ class PhoneModel(AcousticModel):
         Where to compute. Default: "cpu".
     chunk_s : float
         Longer recordings run in chunks of this many seconds. Default: 30.
+    balance : float
+        Power of the head's prior that probabilities are divided by. 1 (default)
+        takes all phones as equally frequent, as an alignment should, which
+        knows what is said (Bourlard and Morgan, Connectionist Speech
+        Recognition, 1994); 0 leaves them as they are.
 
     Raises
     ------
@@ -752,7 +799,7 @@ class PhoneModel(AcousticModel):
     name = "phones"
     frame_rate = FRAME_RATE
 
-    def __init__(self, encoder, head, device="cpu", chunk_s=30.0):
+    def __init__(self, encoder, head, device="cpu", chunk_s=30.0, balance=1.0):
         if encoder.sample_rate != SAMPLE_RATE:
             raise ModelError(
                 f"the encoder works at {encoder.sample_rate} Hz: it has to be "
@@ -761,9 +808,11 @@ class PhoneModel(AcousticModel):
         self.device = torch.device(device)
         self.encoder = encoder.eval().to(self.device)
         self.head = head.eval().to(self.device)
-        self.chunk_s = chunk_s
+        self.chunk_s, self.balance = chunk_s, balance
 
     def _hear(self, wav) -> Posteriorgram:
+        prior = self.head.prior.clamp(min=_RAREST).cpu().numpy()[1:]
+
         def forward(piece):
             rows = torch.as_tensor(piece, device=self.device)
             return self.head(self.encoder(rows[None]))[0].cpu().numpy()
@@ -773,4 +822,6 @@ class PhoneModel(AcousticModel):
         )
         matrix = np.eye(PhoneHead.output_size, len(PHONES), k=-1)
         probs, blank = folded_ctc(np.concatenate(list(parts)), matrix, blank=0)
+        probs = probs / prior**self.balance
+        probs /= probs.sum(axis=1, keepdims=True)
         return Posteriorgram(probs, self.frame_rate, blank=blank)

@@ -2,13 +2,15 @@
 
 The words make a chain of phones, with silence allowed between them, and
 anything (instruments, other singers) between lines. Of all ways through the
-chain the one with the most probable phones is taken. Posteriorgrams of networks
-trained with CTC, which have a `blank`, are followed in their way: a phone is
-said once and blanks follow.
+chain the one with the most probable phones is taken. Posteriorgrams of
+networks trained with CTC, which have a `blank`, are followed in their way: a
+phone may be said once and blanks follow, and a phone that comes twice has one
+between.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -31,6 +33,9 @@ from speechbrain_ext.lyrics.words import spoken_form
 
 # A phone lasts at least this long, where frames are short enough.
 SHORTEST_S = 0.04
+# Networks that say a phone once and then blanks have more of these; those that
+# say it as long as it lasts, with a blank before it comes again, have less.
+MOSTLY_BLANK = 0.2
 # How far a line may lie outside the time that is given for it.
 SLACK_S = 0.65
 # Natural logarithms of probability: by how much "anything" is less likely than
@@ -39,6 +44,11 @@ SLACK_S = 0.65
 GARBAGE = 3.0
 AGAIN = 20.0
 FLOOR = 1e-3
+
+# Bytes of ways that `viterbi` keeps at once, about; beyond that it goes twice
+# through the frames, in runs of at least so many.
+_MOST_WAYS = 2**25
+_LEAST_RUN = 64
 
 _HEADING = re.compile(r"\s*\[[^\]]*\]\s*")
 _TIMES = re.compile(r"\s*\(?\s*[x×]\s*(\d{1,2})\s*\)?\s*$", re.IGNORECASE)
@@ -217,29 +227,50 @@ def viterbi(scores, columns, before, costs, first, last, spans=None):
     times = np.arange(frames)
     begins = np.searchsorted(spans[:, 1], times, side="right")
     ends = np.searchsorted(spans[:, 0], times, side="right")
+    # Which way was the best is kept of some frames at a time: of the others
+    # only where each run of them begins, from where it is found again.
+    run = frames
+    if frames * states > _MOST_WAYS:
+        run = max(_LEAST_RUN, math.isqrt(8 * frames))
+
+    def walk(best, start, keep):
+        """Go through a run of frames; gives the ways taken."""
+        ways = []
+        for t in range(start, min(start + run, frames)):
+            part = slice(begins[t], max(begins[t], ends[t]))
+            seen = scores[t, columns[part]]
+            if t == 0:
+                now = np.where(first[part], seen, -np.inf)
+                way = np.zeros(len(seen), np.uint8)
+            else:
+                reach = best[before[part]] - costs[part]
+                way = reach.argmax(axis=1)
+                now = reach[np.arange(len(way)), way] + seen
+            best[:] = -np.inf
+            best[part] = now
+            if keep:
+                ways.append(way.astype(np.uint8))
+        return ways
+
     best = np.full(states + 1, -np.inf)  # the last stands for no way
-    ways = []
-    for t in range(frames):
-        part = slice(begins[t], max(begins[t], ends[t]))
-        seen = scores[t, columns[part]]
-        if t == 0:
-            now = np.where(first[part], seen, -np.inf)
-            way = np.zeros(len(seen), np.uint8)
-        else:
-            reach = best[before[part]] - costs[part]
-            way = reach.argmax(axis=1)
-            now = reach[np.arange(len(way)), way] + seen
-        best[:] = -np.inf
-        best[part] = now
-        ways.append(way.astype(np.uint8))
+    starts = range(0, frames, run)
+    saved = []
+    for start in starts:
+        saved.append(best.copy())
+        ways = walk(best, start, start == starts[-1])
     final = np.where(last, best[:-1], -np.inf)
     state = int(final.argmax())
     if not np.isfinite(final[state]):
         raise LyricsError("no way through the lyrics fits the recording")
     path = np.empty(frames, np.int64)
-    for t in range(frames - 1, -1, -1):
-        path[t] = state
-        state = int(before[state, ways[t][state - begins[t]]])
+    for start in reversed(starts):
+        if start != starts[-1]:
+            ways = walk(saved.pop(), start, True)
+        else:
+            saved.pop()
+        for t in range(start + len(ways) - 1, start - 1, -1):
+            path[t] = state
+            state = int(before[state, ways[t - start][state - begins[t]]])
     return path
 
 
@@ -421,7 +452,9 @@ def _chain(lines, lexicon, spans, posteriorgram, repeats):
     graph, words = _Graph(), []
     frames, rate = len(posteriorgram), posteriorgram.frame_rate
     ctc = posteriorgram.blank is not None
-    steps = 1 if ctc else max(1, round(SHORTEST_S * rate))
+    steps = max(1, round(SHORTEST_S * rate))
+    if ctc and posteriorgram.blank.mean() > MOSTLY_BLANK:
+        steps = 1
 
     def pause(exits, span):
         """Silence, or anything, behind a line."""

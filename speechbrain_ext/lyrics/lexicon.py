@@ -117,7 +117,8 @@ class Lexicon:
         if not phones:
             raise LyricsError(
                 f"'{word}' cannot be pronounced in the language "
-                f"'{self.language}': give its phones, or leave it out"
+                f"'{self.language}': name another language, write it in its "
+                "letters, or leave it out"
             )
         return phones
 

@@ -1233,6 +1233,118 @@ def _hertz_ticks(axes, edges, bands) -> None:
 
 
 @cache
+def phone_picture(
+    heard,
+    lyrics,
+    path,
+    reference=None,
+    title: str | None = None,
+    overwrite: bool = False,
+    row_s: float = 8.0,
+) -> Path:
+    """Draw how likely each phone is over time, and the words put onto it.
+
+    Arguments
+    ---------
+    heard : Posteriorgram
+    lyrics : TimedLyrics
+        What `align` found: names and boundaries above the picture.
+    path : str or Path
+        The PNG to write.
+    reference : TimedLyrics, optional
+        When the words are sung: drawn below.
+    title : str, optional
+        Above the picture.
+    overwrite : bool
+        Whether an existing file may be replaced. Default: False.
+    row_s : float
+        Longest row in seconds; longer if there would be more than 30 rows.
+        Default: 8.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    OutputError
+        If the file exists or cannot be written.
+
+    Example
+    -------
+    >>> from speechbrain_ext.lyrics.posteriorgram import Posteriorgram
+    >>> from speechbrain_ext.lyrics.timed import TimedLyrics, TimedWord
+    >>> heard = Posteriorgram.silence(2.0, 50)
+    >>> lyrics = TimedLyrics([TimedWord("la", 0.5, 1.0)])
+    >>> path = getfixture("tmp_path") / "phones.png"
+    >>> phone_picture(heard, lyrics, path).stat().st_size > 1000
+    True
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    length = max(heard.end - heard.start, 1e-3)
+    rows = min(MAX_ROWS, ceil(length / row_s))
+    row_s = length / rows
+    figure = Figure((WIDTH_IN, 0.5 + 4.2 * rows))
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, 1, squeeze=False)[:, 0]
+    figure.subplots_adjust(
+        LEFT,
+        0.5 / figure.get_figheight(),
+        RIGHT_EDGE,
+        1 - 0.6 / figure.get_figheight(),
+        hspace=0.25,
+    )
+    if title:
+        figure.suptitle(title, x=LEFT, ha="left", fontsize=10)
+    count = len(heard.phones)
+    for number, axes in enumerate(panels):
+        begin = heard.start + number * row_s
+        axes.imshow(
+            heard.probs.T,
+            origin="lower",
+            aspect="auto",
+            interpolation="nearest",
+            cmap="Greys",
+            vmin=0,
+            vmax=1,
+            extent=(heard.start, heard.end, -0.5, count - 0.5),
+        )
+        _named(axes, lyrics, begin, row_s, count - 0.5, 1.5, PARTLY)
+        if reference is not None:
+            _named(axes, reference, begin, row_s, -2.0, 1.5, FOUND)
+        axes.set_xlim(begin, begin + row_s)
+        axes.set_ylim(-2.0 if reference is not None else -0.5, count + 1.0)
+        axes.set_yticks(range(count), heard.phones, fontsize=5)
+        axes.tick_params(axis="x", labelsize=8)
+    panels[-1].set_xlabel("s", fontsize=8)
+    return _save(figure, path, overwrite)
+
+
+def _named(axes, lyrics, begin, length, low, height, colour) -> None:
+    """Words as named boxes, with lines where they begin."""
+    for word in lyrics:
+        if word.offset < begin or word.onset > begin + length:
+            continue
+        axes.broken_barh(
+            [(word.onset, max(word.offset - word.onset, 0.01))],
+            (low, height),
+            facecolors=colour,
+            edgecolors="black",
+            linewidth=0.4,
+        )
+        axes.axvline(word.onset, color=colour, linewidth=0.6)
+        axes.text(
+            max(word.onset, begin) + 0.01,
+            low + height / 2,
+            word.word,
+            fontsize=6,
+            va="center",
+            clip_on=True,
+        )
+
+
 def _families() -> list[str]:
     """Fonts for words of users: the default and what is there for CJK."""
     from matplotlib.font_manager import fontManager

@@ -76,6 +76,7 @@ USES = {
         ["transcribe", "--lips", "LIPS"],
         ".mid",
     ),
+    "phone_recognition": ("word onsets", ["align"], ".lrc"),
     "vocal_separation": ("BSS-Eval", ["separate"], "_vocals.wav"),
     "lyrics_informed_separation": (
         "SI-SDR",
@@ -122,17 +123,22 @@ def test_recipe(row, tmp_path):
         "PHONES": str(song.with_name("phones.csv")),
     }
     model = min(tmp_path.rglob("model/hyperparams.yaml"))
+    given, output = [song], tmp_path / "mine"
+    if command == ["align"]:
+        lyrics = tmp_path / "lyrics.txt"
+        lyrics.write_text("la la love\n")
+        given, output = [song, lyrics], output / f"{song.stem}.lrc"
     listener = subprocess.run(
         [
             sys.executable,
             "-m",
             "speechbrain_ext",
             *(beside.get(word, word) for word in command),
-            str(song),
+            *map(str, given),
             "--model",
             str(model.parent),
             "-o",
-            str(tmp_path / "mine"),
+            str(output),
         ],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
