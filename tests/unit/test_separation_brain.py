@@ -199,6 +199,14 @@ def test_training_goes_on_from_a_model(trained, rows, tmp_path):
     assert after == pytest.approx(before, abs=1.5)
 
 
+class Separating(SimpleNamespace):
+    """What a Brain has for separating, and nothing else."""
+
+    separate = SeparationBrain.separate
+    is_short = SeparationBrain.is_short
+    in_pieces = SeparationBrain.in_pieces
+
+
 @pytest.mark.parametrize("fault", [False, True])
 @torch.inference_mode()
 def test_long_songs_and_other_rates(fault, monkeypatch):
@@ -206,16 +214,16 @@ def test_long_songs_and_other_rates(fault, monkeypatch):
     network = SlidingPatches(PatchNetwork(33, 3), level="published")
     model = MaskSeparator(network, n_fft=64, hop_length=16).eval()
     model = AngleSeparator(model) if fault else model
-    brain = SimpleNamespace(separator=model, test_rate=RATE, device="cpu")
+    brain = Separating(separator=model, test_rate=RATE, device="cpu")
     mixture = torch.randn(2, 2, 3000)
-    whole = SeparationBrain.separate(brain, mixture)
+    whole = brain.separate(mixture)
     torch.testing.assert_close(whole, model(mixture))
     # A longer song goes another way and comes out the same.
     monkeypatch.setattr(separation, "WHOLE_S", 0.05)
-    parts = SeparationBrain.separate(brain, mixture)
+    parts = brain.separate(mixture)
     torch.testing.assert_close(parts, whole, atol=1e-4, rtol=0)
     brain.test_rate = 22050
-    other = SeparationBrain.separate(brain, mixture)
+    other = brain.separate(mixture)
     assert other.shape == whole.shape and torch.isfinite(other).all()
     if not fault:
         torch.testing.assert_close(other.sum(1), mixture, atol=1e-4, rtol=0)
