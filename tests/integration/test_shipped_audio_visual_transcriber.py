@@ -57,8 +57,8 @@ def test_lips_alone_tell_onsets(transcriber, songs):
         for k, (clip, _, _) in enumerate(songs)
     ]
     chance = mean_score(strangers, "COn", analyse, decoder)
-    assert score >= 0.55
-    assert score >= chance + 0.2
+    assert score >= 0.6
+    assert score >= chance + 0.25
 
 
 def test_lips_help_in_babble_and_do_no_harm_without(transcriber, songs):
@@ -70,10 +70,25 @@ def test_lips_help_in_babble_and_do_no_harm_without(transcriber, songs):
 
         return mean_score(songs, "COn", analyse, transcriber.decoder)
 
-    assert analysed(True, True) >= analysed(True, False) + 0.15
+    assert analysed(True, True) >= analysed(True, False) + 0.25
     clean = analysed(False, False)
     assert clean >= 0.9
     assert analysed(False, True) >= clean - 0.02
+
+
+def test_sound_alone_is_heard_as_by_the_transcriber(transcriber, songs):
+    """Its encoder and its head are in this model, and lips add to them."""
+    clip, _, noisy = songs[1]
+    listener = Transcriber.from_hparams(find_model(kind="transcriber"))
+    for wav in (clip.voice, noisy):
+        wav = np.asarray(wav, np.float32)
+        wanted = listener.analyse(wav, 16000).posteriors
+        found = transcriber.analyse_streams(
+            heard(transcriber, wav), None
+        ).posteriors
+        for name in ("onset", "silence", "pitch", "voicing"):
+            there, here = getattr(wanted, name), getattr(found, name)
+            assert np.allclose(there, here, atol=1e-4)
 
 
 def test_without_pictures_it_is_what_it_hears(transcriber, songs):
