@@ -3,8 +3,8 @@
 The words make a chain of phones, with silence allowed between them, and
 anything (instruments, other singers) between lines. Of all ways through the
 chain the one with the most probable phones is taken. Posteriorgrams of networks
-trained with CTC, which have a `blank`, are followed in their way: a phone may be
-said once and blanks follow, and a phone that comes twice has one between.
+trained with CTC, which have a `blank`, are followed in their way: a phone may
+be said once and blanks follow, and one that comes twice has a blank between.
 """
 
 from __future__ import annotations
