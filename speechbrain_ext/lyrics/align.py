@@ -2,10 +2,9 @@
 
 The words make a chain of phones, with silence allowed between them, and
 anything (instruments, other singers) between lines. Of all ways through the
-chain the one with the most probable phones is taken. Posteriorgrams of
-networks trained with CTC, which have a `blank`, are followed in their way: a
-phone may be said once and blanks follow, and a phone that comes twice has one
-between.
+chain the one with the most probable phones is taken. Posteriorgrams of networks
+trained with CTC, which have a `blank`, are followed in their way: a phone may
+be said once and blanks follow, and one that comes twice has a blank between.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from speechbrain_ext.errors import LyricsError
-from speechbrain_ext.lyrics.lexicon import Lexicon
+from speechbrain_ext.lyrics.lexicon import Lexicon, spoken_form
 from speechbrain_ext.lyrics.phones import INDEX, NOISE, SILENCE
 from speechbrain_ext.lyrics.posteriorgram import Posteriorgram
 from speechbrain_ext.lyrics.timed import (
@@ -29,7 +28,6 @@ from speechbrain_ext.lyrics.timed import (
     lyrics_text,
     read_timed,
 )
-from speechbrain_ext.lyrics.words import spoken_form
 
 # A phone lasts at least this long, where frames are short enough.
 SHORTEST_S = 0.04
