@@ -1,11 +1,11 @@
 """The Brain of separators that are told what is sung."""
 
 import speechbrain as sb
-import torch
 
 from speechbrain_ext.brains.separation import (
     SeparationBrain,
     SeparationObjective,
+    separate_songs,
 )
 from speechbrain_ext.separation.side_input import informed_dataset
 
@@ -95,14 +95,10 @@ class InformedBrain(SeparationBrain):
         if stage == sb.Stage.TRAIN:
             return self.modules.objective(mixture, sources, epoch, side), None
         separator = self.separator.eval()
+        told = separator.told(side)
         if stage == sb.Stage.VALID:
-            told = separator.told(side)
             return self.validate(told, mixture, sources, epoch)
-        if self.is_short(mixture):
-            return {}, separator(mixture, side)
-        return {}, torch.stack(
-            [
-                self.in_pieces(song, separator.following(rows))
-                for song, rows in zip(mixture, side.cpu().numpy(), strict=True)
-            ]
+        songs = [separator.following(rows) for rows in side.cpu().numpy()]
+        return {}, separate_songs(
+            mixture, told, self.test_rate, self.device, songs
         )

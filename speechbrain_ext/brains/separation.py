@@ -207,55 +207,9 @@ class SeparationBrain(RecipeBrain):
         -------
         torch.Tensor (batch, sources, channels, samples)
         """
-        if self.is_short(mixture):
-            return self.separator(mixture)
-        return torch.stack(
-            [self.in_pieces(song, self.separator) for song in mixture]
+        return separate_songs(
+            mixture, self.separator, self.test_rate, self.device
         )
-
-    def is_short(self, mixture):
-        """Whether tested songs are separated at once.
-
-        Arguments
-        ---------
-        mixture : torch.Tensor (batch, channels, samples)
-            At the rate of the test.
-
-        Returns
-        -------
-        bool
-        """
-        rate = self.test_rate
-        return (
-            rate == self.separator.sample_rate
-            and mixture.shape[-1] <= WHOLE_S * rate
-        )
-
-    def in_pieces(self, song, separator):
-        """Separate a song in bounded memory.
-
-        Arguments
-        ---------
-        song : torch.Tensor (channels, samples)
-            At the rate of the test.
-        separator : torch.nn.Module
-            See `inference.transfer.estimate_sources`.
-
-        Returns
-        -------
-        torch.Tensor (sources, channels, samples)
-        """
-        from speechbrain_ext.inference.transfer import estimate_sources
-
-        blocks = (
-            np.ascontiguousarray(part.T.cpu().numpy())
-            for part in song.split(round(WHOLE_S * self.test_rate), dim=1)
-        )
-        parts = estimate_sources(
-            separator, blocks, self.test_rate, device=self.device
-        )
-        whole = np.concatenate([part for _, part in parts])
-        return torch.from_numpy(whole.transpose(1, 2, 0))
 
     def compute_objectives(self, predictions, batch, stage):
         """Loss of a batch; in evaluation also scores the estimates.
@@ -579,6 +533,45 @@ class SeparationBrain(RecipeBrain):
             path.write_text(table + "\n", encoding="utf-8")
         print(f"\n{table}\n\nresults: {output / 'results'}")
         print(f"model: {output / 'model'}")
+
+
+def separate_songs(mixture, separator, rate, device, singly=None):
+    """Separate songs, long ones or those of another rate piece by piece.
+
+    Arguments
+    ---------
+    mixture : torch.Tensor (batch, channels, samples)
+    separator : torch.nn.Module
+        With `sources` and `sample_rate`.
+    rate : int
+        Of the songs, hertz.
+    device : str or torch.device
+        Where the separator is.
+    singly : sequence of torch.nn.Module, optional
+        What to separate each song with piece by piece
+        (`inference.transfer.estimate_sources`). Default: the separator.
+
+    Returns
+    -------
+    torch.Tensor (batch, sources, channels, samples)
+    """
+    size = round(WHOLE_S * rate)
+    if rate == separator.sample_rate and mixture.shape[-1] <= size:
+        return separator(mixture)
+    from speechbrain_ext.inference.transfer import estimate_sources
+
+    estimates = []
+    for song, own in zip(
+        mixture, singly or [separator] * len(mixture), strict=True
+    ):
+        blocks = (
+            np.ascontiguousarray(part.T.cpu().numpy())
+            for part in song.split(size, dim=1)
+        )
+        parts = estimate_sources(own, blocks, rate, device=device)
+        whole = np.concatenate([part for _, part in parts])
+        estimates.append(torch.from_numpy(whole.transpose(1, 2, 0)))
+    return torch.stack(estimates)
 
 
 def load_start(source, separator):

@@ -1,11 +1,16 @@
 """Separators that are told what is sung: placement, controls, learning."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
 
 from speechbrain_ext.audio import write_audio
+from speechbrain_ext.brains import separation
+from speechbrain_ext.brains.informed import InformedBrain
 from speechbrain_ext.errors import ConfigError, ManifestError, ModelError
 from speechbrain_ext.inference.separator import VoiceSeparator
 from speechbrain_ext.inference.transfer import estimate_sources
@@ -316,6 +321,31 @@ def test_a_stream_is_as_the_batch():
     parts = estimate_sources(separator.singing(song), [block], RATE)
     found = np.concatenate([part for _, part in parts]).transpose(1, 2, 0)
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
+
+
+@torch.inference_mode()
+def test_long_songs_are_tested_as_short_ones(monkeypatch):
+    separator = small("audio_post_norm")
+    song = place([segment("AA", 0.5, 0.5)], 2.0)
+    rows = separator.rows(song, separator.count(2 * RATE))
+    sources = torch.randn(1, 2, 2, 2 * RATE)
+    batch = SimpleNamespace(
+        sources=sources, side=SimpleNamespace(data=torch.from_numpy(rows)[None])
+    )
+    brain = SimpleNamespace(
+        separator=separator,
+        test_rate=RATE,
+        device="cpu",
+        sources_of=lambda batch: batch.sources,
+        hparams=SimpleNamespace(epoch_counter=SimpleNamespace(current=1)),
+    )
+    _, short = InformedBrain.compute_forward(brain, batch, Stage.TEST)
+    torch.testing.assert_close(
+        short, separator(sources.sum(1), batch.side.data)
+    )
+    monkeypatch.setattr(separation, "WHOLE_S", 0.7)
+    _, long = InformedBrain.compute_forward(brain, batch, Stage.TEST)
+    torch.testing.assert_close(long, short, atol=1e-4, rtol=1e-3)
 
 
 def test_a_users_recording_needs_phones():
