@@ -14,7 +14,8 @@ from torch.optim.swa_utils import AveragedModel
 from speechbrain_ext import recipe
 from speechbrain_ext.audio import write_audio
 from speechbrain_ext.brains import separation
-from speechbrain_ext.brains.separation import SeparationBrain, run_separation
+from speechbrain_ext.brains.separation import SeparationBrain
+from speechbrain_ext.brains.vocal_separation import run_separation
 from speechbrain_ext.errors import ConfigError
 from speechbrain_ext.inference.model_folder import load_model
 from speechbrain_ext.metrics.separation import evaluate_folder
