@@ -228,6 +228,29 @@ def test_one_bad_song_does_not_end_the_others(models, song, tmp_path):
     assert sorted(second.files) == FILES
 
 
+@pytest.mark.slow
+def test_songs_of_several_processes_are_the_same(models, song, tmp_path):
+    settings = SongSettings(report=False, tempo=120, **models)
+    other = tmp_path / "b.wav"
+    soundfile.write(other, soundfile.read(song)[0][::-1], 16000)
+    found = {}
+    for count in (1, 2):
+        jobs = [
+            SongJob(path, tmp_path / f"{count}" / path.stem)
+            for path in (song, other)
+        ]
+        found[count] = list(run_songs(jobs, settings, count))
+    for one, two in zip(found[1], found[2], strict=True):
+        assert one.song == two.song
+        # A process computes with fewer threads, which rounds differently.
+        for left, right in zip(
+            one.melodies.values(), two.melodies.values(), strict=True
+        ):
+            assert np.allclose(left.intervals, right.intervals, atol=1e-4)
+            assert np.allclose(left.midi, right.midi)
+        assert sorted(two.files) == FILES
+
+
 @pytest.fixture
 def command(models):
     def run(*arguments):
