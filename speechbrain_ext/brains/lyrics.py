@@ -23,7 +23,7 @@ from speechbrain_ext.brains.training import (
     unwrap,
 )
 from speechbrain_ext.datasets import read_slice, transcription_dataset
-from speechbrain_ext.errors import ConfigError
+from speechbrain_ext.errors import ConfigError, ManifestError
 from speechbrain_ext.files import atomic_path
 from speechbrain_ext.heads import mismatch
 from speechbrain_ext.lyrics.acoustic import (
@@ -450,6 +450,11 @@ def score_songs(model, rows, folder=None, plot_songs=0) -> PhoneScores:
     Returns
     -------
     PhoneScores
+
+    Raises
+    ------
+    ManifestError
+        If no song is left.
     """
     songs: dict[str, dict] = {}
     for row in rows:
@@ -473,6 +478,11 @@ def score_songs(model, rows, folder=None, plot_songs=0) -> PhoneScores:
         said = plain.posteriorgram(wav, SAMPLE_RATE)
         scores.append(song_id, reference, said, found, segments)
         made[song_id] = (heard, found, reference)
+    if not made:
+        raise ManifestError(
+            f"none of {len(songs)} songs has words that can be told apart: "
+            "test on more songs"
+        )
     if folder is None:
         return scores
     from speechbrain_ext.report.plots import phone_picture

@@ -65,6 +65,7 @@ ALLOWED_CLASSES = frozenset(
         "speechbrain_ext.separation.informed.AligningNetwork",
         "speechbrain_ext.separation.informed.InformedSeparator",
         "speechbrain_ext.separation.informed.MaskInference",
+        "speechbrain_ext.separation.low_band.LowBand",
         "speechbrain_ext.separation.superres.ISRNet",
         "speechbrain_ext.separation.superres.SFSRNet",
         "speechbrain_ext.separation.superres.SuperResolution",

@@ -45,10 +45,13 @@ def main(hparams, run_opts):
         hparams["test_sample_rate"],
         InformedBrain,
     )
-    model = Path(hparams["output_folder"]) / "model"
-    if model.is_dir():
-        song = tests["musdb18"][0]
-        run_on_main(song_pictures, [model, song, model.with_name("results")])
+    run_on_main(draw, [Path(hparams["output_folder"]), tests["musdb18"][0]])
+
+
+def draw(output, song):
+    """Draw a tested song, if there is a model."""
+    if (output / "model").is_dir():
+        song_pictures(output / "model", song, output / "results")
 
 
 if __name__ == "__main__":
