@@ -168,3 +168,15 @@ def test_grid_uses_the_settings_of_the_aligning_network(grid, tmp_path):
     assert runs == [("all_post", "voice", 4), ("joint", "voice", 4)]
     files = [module.training(options, run, tmp_path)[2] for run in runs]
     assert files == ["mini.yaml", "joint.yaml"]
+
+
+def test_songs_named_on_the_command_line_count(grid, tmp_path):
+    module, _ = grid
+    command = ["mini.yaml", "--folder", str(tmp_path)]
+    for rest in (["--data_folder", "songs"], ["--data_folder=songs"], []):
+        options = module.parsed([*command, "--", *rest])
+        found = module.training(options, module.planned(options)[0], tmp_path)
+        folders = [part for part in found if part.startswith("--data_folder")]
+        assert len(folders) == 1
+        assert found.count("--audio_folder") == 1
+        assert ("songs" in " ".join(found)) == bool(rest)

@@ -99,17 +99,15 @@ def training(options, run, place):
     settings = options.joint if variant == JOINT else options.yaml
     shared = Path(options.folder).absolute()
     script = Path(__file__).with_name("experiment.py")
-    return [
-        sys.executable,
-        str(script),
-        settings,
-        *("--variant", variant, "--control", control, "--seed", str(seed)),
-        *("--output_folder", str(place)),
-        *("--audio_folder", str(shared / "audio")),
-        # What the command line says about songs comes last, and counts.
-        *("--data_folder", str(shared / "data")),
-        *options.rest,
-    ]
+    command = [sys.executable, str(script), settings]
+    command += ["--variant", variant, "--control", control, "--seed", str(seed)]
+    command += ["--output_folder", str(place)]
+    given = {part.partition("=")[0] for part in options.rest}
+    for name, folder in (("audio_folder", "audio"), ("data_folder", "data")):
+        # No key of a YAML may be there twice.
+        if f"--{name}" not in given:
+            command += [f"--{name}", str(shared / folder)]
+    return command + options.rest
 
 
 def remember(options, folder):
