@@ -1652,23 +1652,23 @@ def _align(options):
 
 def _align_one(job, model, options, bar):
     """Align a recording, write its file, and tell about it."""
-    from speechbrain_ext.inference.aligner import mean_confidence
+    from speechbrain_ext.inference.aligner import doubt
+    from speechbrain_ext.lyrics.align import align
     from speechbrain_ext.lyrics.timed import timed_format, write_timed
 
     aligner, lines = model
     bar.start(job.audio)
-    timed = aligner.align_file(
-        job.audio, lines, options.slack, options.repeats, bar.progress
-    )
+    heard = aligner.hear_file(job.audio, bar.progress)
+    timed = align(heard, lines, aligner.lexicon, options.slack, options.repeats)
     (target,) = job.outputs
     more = {}
     if timed_format(target) == "lrc":
         more["enhanced"] = not options.lines_only
     write_timed(timed, target, options.force, **more)
-    doubt = aligner.doubt(timed)
-    if doubt:
-        bar.warn(f"{job.audio.name}: {doubt}")
-    sure = mean_confidence(timed)
+    warning = doubt(heard, timed)
+    if warning:
+        bar.warn(f"{job.audio.name}: {warning}")
+    sure = sum(word.confidence for word in timed) / len(timed)
     return (
         f"{job.audio.name}: {len(timed)} words, {timed[0].onset:.2f} to "
         f"{timed[-1].offset:.2f} s, mean confidence {sure:.2f} -> {target}"

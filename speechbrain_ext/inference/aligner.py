@@ -16,25 +16,42 @@ from speechbrain_ext.lyrics.acoustic import (
     PocketSphinxModel,
     load_acoustic,
 )
-from speechbrain_ext.lyrics.align import SLACK_S, align, read_lyrics
+from speechbrain_ext.lyrics.align import (
+    SLACK_S,
+    agreement,
+    align,
+    read_lyrics,
+)
 from speechbrain_ext.lyrics.lexicon import Lexicon
 from speechbrain_ext.lyrics.timed import TimedLyrics
 
+# Less `agreement` than this is what the lyrics of another song have.
+DOUBTFUL = 0.45
 
-def mean_confidence(lyrics) -> float:
-    """Mean confidence of aligned words.
+
+def doubt(heard, lyrics) -> str | None:
+    """What speaks against aligned lyrics.
 
     Arguments
     ---------
+    heard : Posteriorgram
     lyrics : TimedLyrics
+        From `align`.
 
     Returns
     -------
-    float
-        0 to 1; 0 without words.
+    str or None
+        One line, if so little of what is heard is what the words say
+        (`agreement`) that they may be those of another song.
     """
-    sure = [word.confidence for word in lyrics if word.confidence is not None]
-    return float(np.mean(sure)) if sure else 0.0
+    share = agreement(heard, lyrics)
+    if share >= DOUBTFUL:
+        return None
+    return (
+        f"{100 * share:.0f} % of what is heard is in the words, below "
+        f"{100 * DOUBTFUL:.0f} %: check that these are its lyrics, and that "
+        "the voice is alone (--isolate)"
+    )
 
 
 class LyricsAligner:
@@ -151,29 +168,6 @@ class LyricsAligner:
         heard = self.acoustic.posteriorgram(wav, sample_rate)
         return align(heard, lyrics, self.lexicon, slack_s, repeats)
 
-    def doubt(self, lyrics) -> str | None:
-        """What speaks against aligned lyrics.
-
-        Arguments
-        ---------
-        lyrics : TimedLyrics
-            From `align`.
-
-        Returns
-        -------
-        str or None
-            One line, if the acoustic model hears so little of the words that
-            they may be those of another song.
-        """
-        sure = mean_confidence(lyrics)
-        if sure >= self.acoustic.doubtful:
-            return None
-        alone = "" if self.separator else ", and is the voice alone"
-        return (
-            f"mean confidence {sure:.2f} is below {self.acoustic.doubtful:g}: "
-            f"are these its lyrics{alone}?"
-        )
-
     def align_file(
         self,
         path,
@@ -201,10 +195,26 @@ class LyricsAligner:
         """
         if isinstance(lyrics, str | Path):
             lyrics = read_lyrics(lyrics)
-        heard = self.acoustic.posteriorgram(
+        heard = self.hear_file(path, progress)
+        return align(heard, lyrics, self.lexicon, slack_s, repeats)
+
+    def hear_file(self, path, progress: Callable | None = None):
+        """Phones of a file, of its voice alone if there is a separator.
+
+        Arguments
+        ---------
+        path : str or Path
+            Audio file, or video with sound.
+        progress : callable, optional
+            Called with the seconds of the voice that was taken out.
+
+        Returns
+        -------
+        Posteriorgram
+        """
+        return self.acoustic.posteriorgram(
             self._voice(path, progress), SAMPLE_RATE
         )
-        return align(heard, lyrics, self.lexicon, slack_s, repeats)
 
     def _voice(self, path, progress):
         """Mono audio of a file at 16 kHz, of the voice alone if wanted."""

@@ -54,14 +54,10 @@ class AcousticModel(ABC):
         For messages.
     frame_rate : float
         Frames per second of its posteriorgrams.
-    doubtful : float
-        Mean confidence of aligned words below which they are probably not
-        those of the recording; 0 if that is not known.
     """
 
     name = "acoustic model"
     frame_rate: float
-    doubtful = 0.0
 
     def posteriorgram(self, wav, sample_rate) -> Posteriorgram:
         """Hear a recording.
