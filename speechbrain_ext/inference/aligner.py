@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,34 +24,47 @@ from speechbrain_ext.lyrics.align import (
     read_lyrics,
 )
 from speechbrain_ext.lyrics.lexicon import Lexicon
+from speechbrain_ext.lyrics.phones import CONSONANTS, INDEX, PHONES, VOWELS
 from speechbrain_ext.lyrics.timed import TimedLyrics
 
-# Less `agreement` than this is what the lyrics of another song have.
+# Of what is heard, as a share: lyrics that fit less are in doubt, and so are
+# those that fit no better by this much than other sounds in their place.
 DOUBTFUL = 0.45
+MARGIN = 0.03
 
 
-def doubt(heard, lyrics) -> str | None:
+def doubt(heard, found, lyrics, *options) -> str | None:
     """What speaks against aligned lyrics.
+
+    They are aligned once more with each vowel taken for another one and each
+    consonant likewise. The lyrics of another song fit as well so.
 
     Arguments
     ---------
     heard : Posteriorgram
-    lyrics : TimedLyrics
+    found : TimedLyrics
         From `align`.
+    lyrics, *options
+        What it was given after the posteriorgram.
 
     Returns
     -------
     str or None
-        One line, if so little of what is heard is what the words say
-        (`agreement`) that they may be those of another song.
+        One line, if they may be the lyrics of another song.
     """
-    share = agreement(heard, lyrics)
-    if share >= DOUBTFUL:
+    places = np.arange(len(PHONES))
+    for group in (VOWELS, CONSONANTS):
+        names = [INDEX[name] for name in sorted(group)]
+        places[names] = np.roll(names, 3)
+    other = replace(heard, probs=heard.probs[:, places])
+    share = agreement(heard, found)
+    chance = agreement(other, align(other, lyrics, *options))
+    if share >= max(DOUBTFUL, chance + MARGIN):
         return None
     return (
-        f"{100 * share:.0f} % of what is heard is in the words, below "
-        f"{100 * DOUBTFUL:.0f} %: check that these are its lyrics, and that "
-        "the voice is alone (--isolate)"
+        f"the words fit {100 * share:.0f} % of what is heard, other sounds in "
+        f"their place {100 * chance:.0f} %: check that these are its lyrics, "
+        "and that the voice is alone (--isolate)"
     )
 
 
