@@ -1659,13 +1659,14 @@ def _align_one(job, model, options, bar):
     aligner, lines = model
     bar.start(job.audio)
     heard = aligner.hear_file(job.audio, bar.progress)
-    timed = align(heard, lines, aligner.lexicon, options.slack, options.repeats)
+    given = (lines, aligner.lexicon, options.slack, options.repeats)
+    timed = align(heard, *given)
     (target,) = job.outputs
     more = {}
     if timed_format(target) == "lrc":
         more["enhanced"] = not options.lines_only
     write_timed(timed, target, options.force, **more)
-    warning = doubt(heard, timed)
+    warning = doubt(heard, timed, *given)
     if warning:
         bar.warn(f"{job.audio.name}: {warning}")
     sure = sum(word.confidence for word in timed) / len(timed)

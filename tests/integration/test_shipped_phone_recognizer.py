@@ -37,9 +37,12 @@ def songs():
 def aligned(acoustic, wav, clip, words):
     """Words of a clip, and what speaks against them."""
     heard = acoustic.posteriorgram(wav, clip.sample_rate)
-    text = lines_of(word.word for word in words)
-    found = align(heard, text, Lexicon(own=pronunciations(words)))
-    return found, doubt(heard, found)
+    given = (
+        lines_of(word.word for word in words),
+        Lexicon(own=pronunciations(words)),
+    )
+    found = align(heard, *given)
+    return found, doubt(heard, found, *given)
 
 
 def late(acoustic, songs, sound):

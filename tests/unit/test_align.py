@@ -405,7 +405,7 @@ def test_align_command(tmp_path, capsys, monkeypatch):
     # Of another song.
     text.write_text("Me\n")
     assert main([*command, "--force"]) == 0
-    assert "% of what is heard is in the words" in capsys.readouterr().err
+    assert "other sounds in their place" in capsys.readouterr().err
     # More words than the second can hold.
     text.write_text("La la la la li la la la\n" * 9)
     assert main([*command, "--force"]) == 2
