@@ -2066,8 +2066,9 @@ def _add_align(parser):
     add(
         "--model",
         metavar="DIR",
-        help="what hears phones: pocketsphinx, a model folder, or a folder of "
-        "a wav2vec 2.0 or HuBERT model of phones (default: pocketsphinx)",
+        help="what hears phones: a model folder, pocketsphinx (for speech), or "
+        "a folder of a wav2vec 2.0 or HuBERT model of phones (default: the "
+        "shipped model of singing)",
     )
     add(
         "--separator",
@@ -2143,7 +2144,8 @@ def _align(options):
 
 def _align_one(job, model, options, bar):
     """Align a recording, write its file, and tell about it."""
-    from speechbrain_ext.inference.aligner import mean_confidence
+    from speechbrain_ext.inference.aligner import doubt
+    from speechbrain_ext.lyrics.align import align
     from speechbrain_ext.lyrics.timed import (
         timed_format,
         write_phones,
@@ -2152,9 +2154,9 @@ def _align_one(job, model, options, bar):
 
     aligner, lines = model
     bar.start(job.audio)
-    timed = aligner.align_file(
-        job.audio, lines, options.slack, options.repeats, bar.progress
-    )
+    heard = aligner.hear_file(job.audio, bar.progress)
+    given = (lines, aligner.lexicon, options.slack, options.repeats)
+    timed = align(heard, *given)
     target, *more_targets = job.outputs
     more = {}
     if timed_format(target) == "lrc":
@@ -2163,10 +2165,10 @@ def _align_one(job, model, options, bar):
     for path in more_targets:
         phones = [phone for word in timed for phone in word.phones]
         write_phones(phones, path, options.force)
-    doubt = aligner.doubt(timed)
-    if doubt:
-        bar.warn(f"{job.audio.name}: {doubt}")
-    sure = mean_confidence(timed)
+    warning = doubt(heard, timed, *given)
+    if warning:
+        bar.warn(f"{job.audio.name}: {warning}")
+    sure = sum(word.confidence for word in timed) / len(timed)
     return (
         f"{job.audio.name}: {len(timed)} words, {timed[0].onset:.2f} to "
         f"{timed[-1].offset:.2f} s, mean confidence {sure:.2f} -> {target}"

@@ -1,5 +1,6 @@
 """The Brain of models that hear phones, for the alignment of lyrics."""
 
+import re
 from collections import Counter
 from io import StringIO
 from pathlib import Path
@@ -325,9 +326,9 @@ class PhoneBrain(RecipeBrain):
         )
         stream = StringIO()
         yaml.dump(model, stream)
-        return export_model(
-            folder, stream.getvalue(), modules, card, overwrite=True
-        )
+        # The title of what came next in the recipe is not about the model.
+        text = re.sub(r"(\n[ ]*(#.*)?)+$", "\n", stream.getvalue())
+        return export_model(folder, text, modules, card, overwrite=True)
 
 
 class PhoneScores:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,25 +17,60 @@ from speechbrain_ext.lyrics.acoustic import (
     PocketSphinxModel,
     load_acoustic,
 )
-from speechbrain_ext.lyrics.align import SLACK_S, align, read_lyrics
+from speechbrain_ext.lyrics.align import (
+    SLACK_S,
+    agreement,
+    align,
+    read_lyrics,
+)
 from speechbrain_ext.lyrics.lexicon import Lexicon
+from speechbrain_ext.lyrics.phones import CONSONANTS, INDEX, PHONES, VOWELS
 from speechbrain_ext.lyrics.timed import TimedLyrics
 
+# Of what is heard, as a share: lyrics that fit less are in doubt, and so are
+# those that fit no better by this much than other sounds in their place.
+DOUBTFUL = 0.55
+MARGIN = 0.1
+TURNS = (2, 3, 5)  # places in their lists by which phones become others
 
-def mean_confidence(lyrics) -> float:
-    """Mean confidence of aligned words.
+
+def doubt(heard, found, lyrics, *options) -> str | None:
+    """What speaks against aligned lyrics.
+
+    They are aligned again with each vowel taken for another one and each
+    consonant likewise, in three ways. The lyrics of another song fit about as
+    well so.
 
     Arguments
     ---------
-    lyrics : TimedLyrics
+    heard : Posteriorgram
+    found : TimedLyrics
+        From `align`.
+    lyrics, *options
+        What it was given after the posteriorgram.
 
     Returns
     -------
-    float
-        0 to 1; 0 without words.
+    str or None
+        One line, if they may be the lyrics of another song.
     """
-    sure = [word.confidence for word in lyrics if word.confidence is not None]
-    return float(np.mean(sure)) if sure else 0.0
+    share = agreement(heard, found)
+    chances = []
+    for turn in TURNS:
+        places = np.arange(len(PHONES))
+        for group in (VOWELS, CONSONANTS):
+            names = [INDEX[name] for name in sorted(group)]
+            places[names] = np.roll(names, turn)
+        other = replace(heard, probs=heard.probs[:, places])
+        chances.append(agreement(other, align(other, lyrics, *options)))
+    chance = float(np.mean(chances))
+    if share >= max(DOUBTFUL, chance + MARGIN):
+        return None
+    return (
+        f"the words fit {100 * share:.0f} % of what is heard, other sounds in "
+        f"their place {100 * chance:.0f} %: check that these are its lyrics, "
+        "and that the voice is alone (--isolate)"
+    )
 
 
 class LyricsAligner:
@@ -79,7 +115,7 @@ class LyricsAligner:
         Arguments
         ---------
         source : str or Path, optional
-            See `load_acoustic`. Default: "pocketsphinx".
+            See `load_acoustic`. Default: the shipped model of singing.
         device : str
             Where to compute. Default: "cpu".
         language : str
@@ -102,7 +138,7 @@ class LyricsAligner:
             If pocketsphinx is needed and not installed.
         """
         device = checked_device(device)
-        if source is None or str(source) == POCKETSPHINX:
+        if str(source) == POCKETSPHINX:
             # Smoothed rows are too sure of themselves to be aligned.
             acoustic = PocketSphinxModel(stay=None, device=device)
         else:
@@ -151,29 +187,6 @@ class LyricsAligner:
         heard = self.acoustic.posteriorgram(wav, sample_rate)
         return align(heard, lyrics, self.lexicon, slack_s, repeats)
 
-    def doubt(self, lyrics) -> str | None:
-        """What speaks against aligned lyrics.
-
-        Arguments
-        ---------
-        lyrics : TimedLyrics
-            From `align`.
-
-        Returns
-        -------
-        str or None
-            One line, if the acoustic model hears so little of the words that
-            they may be those of another song.
-        """
-        sure = mean_confidence(lyrics)
-        if sure >= self.acoustic.doubtful:
-            return None
-        alone = "" if self.separator else ", and is the voice alone"
-        return (
-            f"mean confidence {sure:.2f} is below {self.acoustic.doubtful:g}: "
-            f"are these its lyrics{alone}?"
-        )
-
     def align_file(
         self,
         path,
@@ -201,10 +214,26 @@ class LyricsAligner:
         """
         if isinstance(lyrics, str | Path):
             lyrics = read_lyrics(lyrics)
-        heard = self.acoustic.posteriorgram(
+        heard = self.hear_file(path, progress)
+        return align(heard, lyrics, self.lexicon, slack_s, repeats)
+
+    def hear_file(self, path, progress: Callable | None = None):
+        """Phones of a file, of its voice alone if there is a separator.
+
+        Arguments
+        ---------
+        path : str or Path
+            Audio file, or video with sound.
+        progress : callable, optional
+            Called with the seconds of the voice that was taken out.
+
+        Returns
+        -------
+        Posteriorgram
+        """
+        return self.acoustic.posteriorgram(
             self._voice(path, progress), SAMPLE_RATE
         )
-        return align(heard, lyrics, self.lexicon, slack_s, repeats)
 
     def _voice(self, path, progress):
         """Mono audio of a file at 16 kHz, of the voice alone if wanted."""

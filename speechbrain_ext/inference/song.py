@@ -30,7 +30,7 @@ from speechbrain_ext.errors import (
 from speechbrain_ext.files import atomic_path
 from speechbrain_ext.formats import read_notes, write_notes, write_song_jams
 from speechbrain_ext.inference.stages import Stages, content_hash
-from speechbrain_ext.lyrics.align import SLACK_S, read_lyrics
+from speechbrain_ext.lyrics.align import SLACK_S, align, read_lyrics
 from speechbrain_ext.lyrics.syllables import Attached, attach, syllables
 from speechbrain_ext.lyrics.timed import TimedLyrics, read_timed, write_timed
 from speechbrain_ext.notes import NoteSequence
@@ -277,9 +277,17 @@ class SongChain:
         return fingerprint(find_model(source, kind))
 
     def _aligner_model(self) -> str:
+        from speechbrain_ext.inference.model_folder import (
+            find_model,
+            fingerprint,
+        )
+        from speechbrain_ext.lyrics.acoustic import POCKETSPHINX, SHIPPED
+
         source = self.settings.aligner
-        if source is None or not Path(source).is_dir():
-            return str(source)
+        if str(source) == POCKETSPHINX:
+            return POCKETSPHINX
+        if source is None or not (Path(source) / "vocab.json").is_file():
+            return fingerprint(find_model(source, SHIPPED))
         return " ".join(
             content_hash(file)
             for file in sorted(Path(source).iterdir())
@@ -666,10 +674,20 @@ class _Run:
         key = self.keys.get("vocals", self.song_hash)
 
         def make(folder):
-            timed = self.chain.aligner.align_file(
-                path, self.lines, SLACK_S, self.settings.repeats
+            from speechbrain_ext.inference.aligner import doubt
+
+            aligner = self.chain.aligner
+            heard = aligner.hear_file(path)
+            given = (
+                self.lines,
+                aligner.lexicon,
+                SLACK_S,
+                self.settings.repeats,
             )
+            timed = align(heard, *given)
             write_timed(timed, folder / "words.json")
+            told = doubt(heard, timed, *given)
+            _dump(folder / "told.json", {"warnings": [told] if told else []})
 
         settings = {
             "model": self.chain._aligner_model(),
@@ -678,6 +696,10 @@ class _Run:
         }
         done = self._run("align", settings, [key, self.lyrics_hash], make)
         self.result.lyrics = read_timed(done.folder / "words.json")
+        self.result.warnings += [
+            f"lyrics: {line}"
+            for line in _load(done.folder / "told.json")["warnings"]
+        ]
 
     def _rhythm(self):
         from speechbrain_ext.rhythm import (

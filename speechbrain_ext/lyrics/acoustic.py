@@ -32,6 +32,7 @@ from speechbrain_ext.lyrics.posteriorgram import Posteriorgram
 
 SAMPLE_RATE = 16000
 POCKETSPHINX = "pocketsphinx"
+SHIPPED = "phone_recognizer"  # the model folder that is taken by default
 
 # Of the acoustic scores: one frame says little that its neighbours do not.
 SCALE = 0.3
@@ -53,14 +54,10 @@ class AcousticModel(ABC):
         For messages.
     frame_rate : float
         Frames per second of its posteriorgrams.
-    doubtful : float
-        Mean confidence of aligned words below which they are probably not
-        those of the recording; 0 if that is not known.
     """
 
     name = "acoustic model"
     frame_rate: float
-    doubtful = 0.0
 
     def posteriorgram(self, wav, sample_rate) -> Posteriorgram:
         """Hear a recording.
@@ -115,10 +112,10 @@ def load_acoustic(source=None, device="cpu") -> AcousticModel:
     Arguments
     ---------
     source : str or Path, optional
-        "pocketsphinx" (default); a model folder of ours with `encoder` and
-        `head`, as `recipes/MiniSinging/phone_recognition` writes it; or a
-        folder of wav2vec 2.0 or HuBERT weights with `config.json` and
-        `vocab.json` as `save_pretrained` writes them.
+        A model folder of ours with `encoder` and `head`, or the name of a
+        shipped one; "pocketsphinx"; or a folder of wav2vec 2.0 or HuBERT
+        weights with `config.json` and `vocab.json` as `save_pretrained` writes
+        them. Default: the shipped model of singing, "phone_recognizer".
     device : str
         Where to compute. Default: "cpu".
 
@@ -133,13 +130,13 @@ def load_acoustic(source=None, device="cpu") -> AcousticModel:
     DependencyError
         If pocketsphinx is not installed.
     """
-    if source is None or str(source) == POCKETSPHINX:
+    if str(source) == POCKETSPHINX:
         return PocketSphinxModel(device=device)
-    if (Path(source) / "vocab.json").is_file():
+    if source is not None and (Path(source) / "vocab.json").is_file():
         return TokenModel(source, device=device)
     from speechbrain_ext.inference.model_folder import find_model, load_model
 
-    folder = find_model(source)
+    folder = find_model(source, SHIPPED)
     hparams = load_model(folder, ("encoder", "head"))
     if not isinstance(hparams["head"], PhoneHead):
         raise ModelError(

@@ -590,6 +590,48 @@ def _timed(path, graph, words, columns, chances, posteriorgram):
     return TimedLyrics(found)
 
 
+def agreement(posteriorgram: Posteriorgram, lyrics) -> float:
+    """How much of what is heard in the words is what the words say.
+
+    Arguments
+    ---------
+    posteriorgram : Posteriorgram
+        Of the 41 phones.
+    lyrics : TimedLyrics
+        From `align`, with phones.
+
+    Returns
+    -------
+    float
+        Over the frames of the words, the probability of their phones divided
+        by that of the likeliest ones: 1 if these are theirs, and near what
+        chance gives for the lyrics of another song. Unlike a mean confidence
+        it is not lower where the model is unsure of everything. 0 without
+        phones.
+
+    Example
+    -------
+    >>> probs = np.full((10, 41), 0.01, np.float32)
+    >>> probs[:, INDEX["AA"]] = 0.6
+    >>> phone = TimedPhone("AA", 0.0, 0.1), TimedPhone("L", 0.1, 0.2)
+    >>> words = TimedLyrics([TimedWord("al", 0.0, 0.2, phones=phone)])
+    >>> round(agreement(Posteriorgram(probs, 50), words), 3)
+    0.508
+    """
+    rate, start = posteriorgram.frame_rate, posteriorgram.start
+    said = heard = 0.0
+    for word in lyrics:
+        for phone in word.phones:
+            first, last = (
+                round((time - start) * rate)
+                for time in (phone.onset, phone.offset)
+            )
+            rows = posteriorgram.probs[max(0, first) : last]
+            said += float(rows[:, INDEX[phone.phone]].sum())
+            heard += float(rows.max(axis=1, initial=0.0).sum())
+    return said / heard if heard else 0.0
+
+
 def lines_of(words: Iterable[str]) -> list[LyricLine]:
     """One line of plain words.
 

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # The largest size of the weights in bytes.
 MODELS = {
     "audio_visual_transcriber": 20e6,
+    "phone_recognizer": 20e6,
     "separator": 20e6,
     "transcriber": 20e6,
 }

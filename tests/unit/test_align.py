@@ -413,6 +413,23 @@ def test_align_command(tmp_path, capsys, monkeypatch):
     assert "name two files" in err and "must end in .csv" in err
     assert main(["align", str(song), str(text), "-o", "a.xyz"]) == 2
     assert ".TextGrid" in capsys.readouterr().err
+    # Of another song.
+    text.write_text("Me\n")
+    assert main([*command, "--force"]) == 0
+    assert "other sounds in their place" in capsys.readouterr().err
+    # More words than the second can hold.
+    text.write_text("La la la la li la la la\n" * 9)
+    assert main([*command, "--force"]) == 2
+    assert "72 words do not fit into the recording of 1.0 s" in (
+        capsys.readouterr().err
+    )
+    for nothing in ("", "[Verse]\n...\n", "\u2665\n"):
+        text.write_text(nothing, encoding="utf-8")
+        assert main([*command, "--force"]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("singbrain: error: ")
+        assert err.count("\n") == 1
+    text.write_text("La!\n")
     assert main(["align", "none.wav", str(text), "-o", str(out)]) == 2
     assert "none.wav: no such file" in capsys.readouterr().err
 

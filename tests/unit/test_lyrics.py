@@ -345,6 +345,13 @@ def test_new_words_are_spelt_out(dictionary):
     assert Lexicon().pronounce("12")  # twelve
 
 
+@pytest.mark.parametrize("word", ["愛してる", "مرحبا", "สวัสดี"])
+def test_letters_of_another_language_are_refused(word):
+    pytest.importorskip("g2p2_group_germanic")
+    with pytest.raises(LyricsError, match="name another language"):
+        Lexicon().pronounce(word)
+
+
 # --- phones with their times -------------------------------------------------
 
 
