@@ -102,13 +102,13 @@ examples:
   singbrain demo
       shows at http://127.0.0.1:7860 a page that does what `singbrain song`
       does: a song is uploaded or recorded, heard, seen and downloaded
-  singbrain demo --splitter MODEL --max-minutes 5 --keep-minutes 10
+  singbrain demo --splitter MODEL --max-seconds 300 --keep-seconds 600
       splits singers too, takes songs of up to 5 minutes, forgets them after 10
   singbrain demo --host 0.0.0.0
       lets other computers connect; there is no password, and browsers record
       only from https, so put a web server with both in front
 Nothing is asked of the internet. Songs go through one after the other; what
-was uploaded and made is removed after --keep-minutes, and all of it at the end.
+was uploaded and made is removed after --keep-seconds, and all of it at the end.
 """
 
 _SEPARATE = """\
@@ -808,8 +808,8 @@ def _add_demo(parser):
     )
     for name, default, what in (
         ("max-mb", 200, "largest file, in megabytes"),
-        ("max-minutes", 15, "longest song, in minutes"),
-        ("keep-minutes", 60, "how long results are kept, in minutes"),
+        ("max-seconds", 900, "longest song, in seconds"),
+        ("keep-seconds", 3600, "how long results are kept, in seconds"),
     ):
         add(
             f"--{name}",
@@ -838,21 +838,11 @@ def _demo(options):
     from speechbrain_ext.demo import Limits, serve
     from speechbrain_ext.inference.song import SongSettings
 
-    for name in ("max_mb", "max_minutes", "keep_minutes", "queue"):
-        value = getattr(options, name)
-        if not 0 < value < math.inf:
-            option = name.replace("_", "-")
-            raise ConfigError(f"--{option} is {value:g}: use more than 0")
-    limits = Limits(
-        options.max_mb,
-        60 * options.max_minutes,
-        60 * options.keep_minutes,
-        options.queue,
-    )
+    limits = ("max_mb", "max_seconds", "keep_seconds", "queue")
     names = (*_COMMAND_OF, "device", "language")
     serve(
         SongSettings(**{name: getattr(options, name) for name in names}),
-        limits,
+        Limits(*(getattr(options, name) for name in limits)),
         options.host,
         options.port,
         lambda address: print(f"{address} (Ctrl-C ends it)", flush=True),

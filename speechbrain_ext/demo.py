@@ -12,6 +12,8 @@ host for anything.
 from __future__ import annotations
 
 import html
+import itertools
+import math
 import os
 import re
 import shutil
@@ -58,10 +60,10 @@ LRC_LINE = re.compile(r"(?m)^\s*\[\d+:\d+(\.\d+)?\]")
 # looking at the server, answers "not found".
 REACHABLE = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json"
-    r"|/(assets|static|svelte)/[^:]*"
+    r"|/(assets|static|svelte)/.*"
     r"|/gradio_api/(info|upload|upload_progress|startup-events)/?"
     r"|/gradio_api/(queue/(join|data)|heartbeat/\w+|reset|cancel)/?"
-    r"|/gradio_api/file=/?[^:]*"
+    r"|/gradio_api/file=(?!\w{2,}:).*"
 )
 
 
@@ -73,28 +75,28 @@ class Limits:
     ---------
     max_mb : float
         Size of a recording, in 10^6 bytes. Default: 200.
-    max_s : float
-        Length of a recording, seconds. Default: 900.
-    keep_s : float
-        How long results are kept, seconds. Default: 3600.
+    max_seconds : float
+        Length of a recording. Default: 900.
+    keep_seconds : float
+        How long results are kept. Default: 3600.
     queue : int
         How many songs may wait. Default: 8.
 
     Raises
     ------
     ConfigError
-        If one of them is not above 0.
+        If one of them is not above 0, or has no end.
     """
 
     max_mb: float = 200.0
-    max_s: float = 900.0
-    keep_s: float = 3600.0
+    max_seconds: float = 900.0
+    keep_seconds: float = 3600.0
     queue: int = 8
 
     def __post_init__(self):
         for name, value in vars(self).items():
-            if not value > 0:
-                raise ConfigError(f"{name} is {value}: use more than 0")
+            if not 0 < value < math.inf:
+                raise ConfigError(f"{name} is {value:g}: use a number above 0")
 
 
 class Wish(NamedTuple):
@@ -261,14 +263,13 @@ upload it again
                 f"{info.sample_rate} Hz, at most {MAX_SAMPLES_PER_S} samples "
                 "per second are taken: convert it"
             )
-        limit = self.limits.max_s
-        length = info.duration if info.n_samples else None
-        if length is None:
-            length = 0.0
-            for block in audio.stream_audio(path, 10.0):
-                length += len(block) / info.sample_rate
-                if length > limit:
-                    break
+        limit = self.limits.max_seconds
+        length = info.duration or 0.0
+        if length <= limit:
+            blocks = audio.stream_audio(path, 10.0)
+            counts = itertools.accumulate(map(len, blocks))
+            longer = (n for n in counts if n > limit * info.sample_rate)
+            length = next(longer, 0) / info.sample_rate
         if length > limit:
             raise AudioError(
                 f"the recording is longer than {limit:g} s, the most that is "
@@ -400,7 +401,7 @@ upload it again
         now : float, optional
             Seconds as of `time.time`. Default: now.
         """
-        old = (time.time() if now is None else now) - self.limits.keep_s
+        old = (time.time() if now is None else now) - self.limits.keep_seconds
         for made, ended in list(self._ended.items()):
             if ended < old:
                 self.jobs.pop(made, None)
@@ -468,9 +469,8 @@ out. It is worked on by the computer that shows this page, and by no other.
 """
 
 STYLE = """
-.gradio-container { max-width: 1100px !important; }
-.song-report { width: 100%; height: min(1150px, 92vh); border: 0; }
-.song-facts { margin: 4px 0 10px; }
+.gradio-container { max-width: 1100px !important; margin: 0 auto !important; }
+.song-report { width: 100%; height: min(1100px, 94vh); border: 0; }
 .song-files { display: flex; flex-wrap: wrap; gap: 6px 14px; margin: 10px 0; }
 .song-files a { text-decoration: underline; }
 .song-told { margin: 6px 0; padding-left: 20px; list-style: disc; }
@@ -515,33 +515,32 @@ def result_html(job: Job) -> str:
     if result.rhythm is not None:
         facts.append(f"{result.rhythm.tempo:.0f} beats per minute")
     facts += [result.key.name] if result.key else []
-    told = [f"{stage}: {why}" for stage, why in result.missing.items()]
-    lines = "".join(
-        f"<li>{html.escape(line)}</li>" for line in told + result.warnings
-    )
     links = "".join(
         f'<a href="{place}/{name}" download>{name}</a>' for name in result.files
     )
-    report = ""
     if REPORT in result.files:
+        # It tells the title and what is missing itself.
+        more = (
+            f'or <a href="{place}/{REPORT}" target="_blank" rel="noopener">'
+            "open the report alone</a>"
+        )
         report = (
             f'<iframe class="song-report" src="{place}/{REPORT}" '
             'sandbox="allow-scripts" allow="autoplay" '
             'title="The song, its notes and words"></iframe>'
         )
-    return (
-        f'<div class="song"><h2>{html.escape(job.title)}</h2>'
-        f'<p class="song-facts">{html.escape(", ".join(facts))}</p>'
-        + (f'<ul class="song-told">{lines}</ul>' if lines else "")
-        + f'<p><a class="song-all" href="{place}/{ARCHIVE}" download>'
-        f"Download everything</a>"
-        + (
-            f' or <a href="{place}/{REPORT}" target="_blank" rel="noopener">'
-            "open the report alone</a>"
-            if report
-            else ""
+    else:
+        told = [f"{stage}: {why}" for stage, why in result.missing.items()]
+        lines = "".join(
+            f"<li>{html.escape(line)}</li>" for line in told + result.warnings
         )
-        + f'</p><p class="song-files">{links}</p>{report}</div>'
+        more, report = "", f'<ul class="song-told">{lines}</ul>'
+    return (
+        f'<div class="song"><p><b>{html.escape(job.title)}</b>: '
+        f"{html.escape(', '.join(facts))}</p>"
+        f'<p><a class="song-all" href="{place}/{ARCHIVE}" download>Download '
+        f'everything</a> {more}</p><p class="song-files">{links}</p>{report}'
+        "</div>"
     )
 
 
@@ -575,7 +574,7 @@ def make_app(jobs: Jobs, any_host: bool = False):
 
     @app.middleware("http")
     async def only_what_is_needed(request, go_on):
-        path = request.url.path
+        path = request.scope["path"]
         if path.startswith("/song/") or REACHABLE.fullmatch(path):
             return await go_on(request)
         return PlainTextResponse("not found", 404)
@@ -616,9 +615,12 @@ def make_app(jobs: Jobs, any_host: bool = False):
         pwa=False,
         mcp_server=False,
         enable_monitoring=False,
+        # Fonts that every computer has, and hints that can be read.
         theme=gradio.themes.Default(
-            font=("system-ui", "sans-serif"), font_mono=("monospace",)
-        ),
+            primary_hue="blue",
+            font=("system-ui", "sans-serif"),
+            font_mono=("monospace",),
+        ).set(block_info_text_color="*neutral_600"),
         css=STYLE,
     )
 
@@ -626,6 +628,7 @@ def make_app(jobs: Jobs, any_host: bool = False):
 def _page(gradio, jobs):
     """What Gradio shows."""
     limits, split = jobs.limits, jobs.can_split()
+    most = f"{limits.max_seconds / 60:g} minutes and {limits.max_mb:g} MB"
 
     def work(
         recording,
@@ -665,8 +668,8 @@ def _page(gradio, jobs):
                 recording = gradio.Audio(
                     sources=["upload", "microphone"],
                     type="filepath",
-                    label=f"Song: at most {limits.max_s / 60:g} minutes and "
-                    f"{limits.max_mb:g} MB",
+                    buttons=["download"],  # not the one that shares
+                    label=f"Song: at most {most}",
                 )
                 lyrics = gradio.Textbox(
                     label="Lyrics (may be empty)",
@@ -816,7 +819,7 @@ def _sweeping(jobs):
     end = threading.Event()
 
     def look():
-        while not end.wait(min(SWEEP_S, jobs.limits.keep_s)):
+        while not end.wait(min(SWEEP_S, jobs.limits.keep_seconds)):
             jobs.sweep()
 
     thread = threading.Thread(target=look, daemon=True)
