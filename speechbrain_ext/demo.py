@@ -175,6 +175,8 @@ upload it again
     def __init__(self, settings=None, limits=None, folder=None):
         self.limits = limits or Limits()
         self.chain = SongChain(settings)
+        if self.chain.settings.splitter is not None:
+            find_model(self.chain.settings.splitter, "singer_splitter")
         self.root = Path(
             tempfile.mkdtemp(prefix="singbrain-demo-", dir=folder)
         ).resolve()
