@@ -505,8 +505,8 @@ def result_html(job: Job) -> str:
     Example
     -------
     >>> result = SongResult(Path("a.wav"), Path("out"), 2.0, ["vocals.mid"])
-    >>> shown = result_html(Job("0" * 32, "<b>", result))
-    >>> "&lt;b&gt;" in shown, "<b>" in shown
+    >>> shown = result_html(Job("0" * 32, "<i>", result))
+    >>> "&lt;i&gt;" in shown, "<i>" in shown
     (True, False)
     """
     result, place = job.result, f"song/{job.id}"
