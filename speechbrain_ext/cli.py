@@ -2157,6 +2157,11 @@ def _add_align(parser):
         help="also write the phones and their times, as CSV, for models that "
         "are told what is sung",
     )
+    add(
+        "--plot",
+        action="store_true",
+        help="also draw the phones heard and the words put onto them (.png)",
+    )
     add("--force", action="store_true", help="replace an existing file")
     add("--quiet", action="store_true", help="print nothing but errors")
     group = parser.add_argument_group("model")
@@ -2182,10 +2187,16 @@ def _add_align(parser):
 
 
 class _AlignJob(NamedTuple):
-    """A recording and the file to write for it."""
+    """A recording and the files to write for it."""
 
     audio: Path
-    outputs: list[Path]
+    timed: Path
+    phones: Path | None
+    plot: Path | None
+
+    @property
+    def outputs(self):
+        return [path for path in self[1:] if path]
 
 
 def _align(options):
@@ -2217,16 +2228,19 @@ def _align(options):
             f"{target}: holds the lyrics to be aligned: name another file "
             "with -o"
         )
-    targets = [target]
+    phones = None
     if options.phones is not None:
-        targets.append(Path(options.phones))
-        if targets[1].suffix.lower() != ".csv":
-            raise OutputError(f"{targets[1]}: its name must end in .csv")
-        if os.path.normcase(targets[1]) == os.path.normcase(target):
+        phones = Path(options.phones)
+        if phones.suffix.lower() != ".csv":
+            raise OutputError(f"{phones}: its name must end in .csv")
+        if os.path.normcase(phones) == os.path.normcase(target):
             raise OutputError(
                 f"{target}: is for words and for phones: name two files"
             )
-    job = _AlignJob(audio, targets)
+    if options.plot:
+        _check_plot()
+    plot = target.with_suffix(".png") if options.plot else None
+    job = _AlignJob(audio, target, phones, plot)
     _check_outputs([job], options.force)
     from speechbrain_ext.inference.aligner import LyricsAligner
 
@@ -2255,21 +2269,30 @@ def _align_one(job, model, options, bar):
     heard = aligner.hear_file(job.audio, bar.progress)
     given = (lines, aligner.lexicon, options.slack, options.repeats)
     timed = align(heard, *given)
-    target, *more_targets = job.outputs
     more = {}
-    if timed_format(target) == "lrc":
+    if timed_format(job.timed) == "lrc":
         more["enhanced"] = not options.lines_only
-    write_timed(timed, target, options.force, **more)
-    for path in more_targets:
+    write_timed(timed, job.timed, options.force, **more)
+    if job.phones:
         phones = [phone for word in timed for phone in word.phones]
-        write_phones(phones, path, options.force)
+        write_phones(phones, job.phones, options.force)
+    if job.plot:
+        from speechbrain_ext.report.plots import phone_picture
+
+        phone_picture(
+            heard,
+            timed,
+            job.plot,
+            title=job.audio.name,
+            overwrite=options.force,
+        )
     warning = doubt(heard, timed, *given)
     if warning:
         bar.warn(f"{job.audio.name}: {warning}")
     sure = sum(word.confidence for word in timed) / len(timed)
     return (
         f"{job.audio.name}: {len(timed)} words, {timed[0].onset:.2f} to "
-        f"{timed[-1].offset:.2f} s, mean confidence {sure:.2f} -> {target}"
+        f"{timed[-1].offset:.2f} s, mean confidence {sure:.2f} -> {job.timed}"
     )
 
 
