@@ -1,7 +1,7 @@
 """The command line of SingBrain.
 
-`singbrain song | transcribe | separate | split | align | report | export |
-evaluate | prepare`.
+`singbrain song | transcribe | separate | split | align | report | demo |
+export | evaluate | prepare`.
 
 Exit codes: 0 all went well, 2 something the user can mend (one line on stderr
 says what), 130 stopped with Ctrl-C.
@@ -95,6 +95,20 @@ examples:
       colours notes that are right, missed and extra
   singbrain report results/notes --reference truth --audio songs -o pages
       a page per song of an evaluation, and pages/index.html with the scores
+"""
+
+_DEMO = """\
+examples:
+  singbrain demo
+      shows at http://127.0.0.1:7860 a page that does what `singbrain song`
+      does: a song is uploaded or recorded, heard, seen and downloaded
+  singbrain demo --splitter MODEL --max-seconds 300 --keep-seconds 600
+      splits singers too, takes songs of up to 5 minutes, forgets them after 10
+  singbrain demo --host 0.0.0.0
+      lets other computers connect; there is no password, and browsers record
+      only from https, so put a web server with both in front
+Nothing is asked of the internet. Songs go through one after the other; what
+was uploaded and made is removed after --keep-seconds, and all of it at the end.
 """
 
 _SEPARATE = """\
@@ -394,6 +408,15 @@ def _parser():
             _REPORT,
         )
     )
+    _add_demo(
+        command(
+            commands,
+            "demo",
+            _demo,
+            "show a page on which songs are worked on",
+            _DEMO,
+        )
+    )
     _add_export(
         command(
             commands,
@@ -525,6 +548,12 @@ def _add_song(parser):
     )
     add("--no-report", action="store_true", help="write no report.html")
     add(
+        "--no-isolate",
+        action="store_true",
+        help="the recordings are voices alone: take nothing out of them",
+    )
+    add("--no-transcribe", action="store_true", help="find no notes")
+    add(
         "--json",
         action="store_true",
         help="print what was found as JSON and nothing else",
@@ -564,6 +593,11 @@ def _add_song(parser):
         action="store_true",
         help="let any line be sung again before the next one",
     )
+    _add_models(parser)
+
+
+def _add_models(parser):
+    """Add the models of a chain."""
     add = parser.add_argument_group("models").add_argument
     for name, what in (
         ("separator", "takes the voice out"),
@@ -607,12 +641,14 @@ def _song(options):
     if options.output == "":
         raise OutputError("the name after -o is empty: use . for this folder")
     names = (
-        *("separator", "splitter", "transcriber", "aligner", "device"),
+        *(*_COMMAND_OF, "device"),
         *("singers", "tempo", "beats_per_bar", "title", "artist"),
         *("language", "repeats"),
     )
     settings = SongSettings(
         report=not options.no_report,
+        isolate=not options.no_isolate,
+        transcribe=not options.no_transcribe,
         **{name: getattr(options, name) for name in names},
     )
     inputs = _inputs(options.audio, options.recursive)
@@ -749,6 +785,68 @@ def _share_bar(quiet):
             say()
 
         yield progress, write
+
+
+# --- demo ------------------------------------------------------------------
+
+
+def _add_demo(parser):
+    add = parser.add_argument
+    add(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to listen at; 0.0.0.0 lets other computers connect "
+        "(default: 127.0.0.1, this computer alone)",
+    )
+    add(
+        "--port",
+        type=int,
+        default=7860,
+        metavar="N",
+        help="port to listen at; 0 takes a free one (default: 7860)",
+    )
+    for name, default, what in (
+        ("max-mb", 200, "largest file, in megabytes"),
+        ("max-seconds", 900, "longest song, in seconds"),
+        ("keep-seconds", 3600, "how long results are kept, in seconds"),
+    ):
+        add(
+            f"--{name}",
+            type=float,
+            default=default,
+            metavar="X",
+            help=f"{what} (default: {default})",
+        )
+    add(
+        "--queue",
+        type=int,
+        default=8,
+        metavar="N",
+        help="how many songs may wait (default: 8)",
+    )
+    add(
+        "--language",
+        default="en",
+        metavar="CODE",
+        help="of the lyrics (default: en)",
+    )
+    _add_models(parser)
+
+
+def _demo(options):
+    from speechbrain_ext.demo import Limits, serve
+    from speechbrain_ext.inference.song import SongSettings
+
+    limits = ("max_mb", "max_seconds", "keep_seconds", "queue")
+    names = (*_COMMAND_OF, "device", "language")
+    serve(
+        SongSettings(**{name: getattr(options, name) for name in names}),
+        Limits(*(getattr(options, name) for name in limits)),
+        options.host,
+        options.port,
+        lambda address: print(f"{address} (Ctrl-C ends it)", flush=True),
+    )
 
 
 # --- report ----------------------------------------------------------------
