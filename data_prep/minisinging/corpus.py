@@ -419,18 +419,18 @@ def as_dsing(
             )
 
     def finish(target, results):
-        for place in folders.values():
+        for part in folders.values():
             texts, singers = [], []
             for song, lines in zip(songs, results, strict=True):
-                if song["folder"] == place:
+                if song["folder"] == part:
                     texts += [
                         f"{name} {text}\n" for name, text in lines.items()
                     ]
                     singer = song["song"].split("-")[0]
                     singers.append(f"{singer} {singer[0].lower()}\n")
             if texts:
-                _write_text(target / place / "text", "".join(texts))
-                _write_text(target / place / "spk2gender", "".join(singers))
+                _write_text(target / part / "text", "".join(texts))
+                _write_text(target / part / "spk2gender", "".join(singers))
 
     return _write(folder, options, _dsing_song, songs, finish, n_jobs, progress)
 
