@@ -400,6 +400,37 @@ def corpora_rows(hparams, corpora, preparation=None):
     }
 
 
+def accompanied(rows, ratios_db, level="sounding"):
+    """Rows with their accompaniments, once for each level.
+
+    Arguments
+    ---------
+    rows : list of dict
+        With `accomp_wav`.
+    ratios_db : list of float
+        Levels of the voice above the accompaniment.
+    level : str
+        What level means, see `mixing.effects.find_level`. Default: sounding.
+
+    Returns
+    -------
+    dict of str to list of dict
+        By name, as `accompaniment+5dB`; see `noisy`.
+
+    Example
+    -------
+    >>> row = {"ID": "a_1", "song_id": "a", "wav": "", "accomp_wav": "b.wav"}
+    >>> [rows[0]["ID"] for rows in accompanied([row], [5, -5]).values()]
+    ['a_1@accompaniment+5dB', 'a_1@accompaniment-5dB']
+    """
+    return {
+        f"accompaniment{ratio:+g}dB": noisy(
+            rows, "accompaniment", ratio, level=level
+        )
+        for ratio in ratios_db
+    }
+
+
 def repeated(rows, times):
     """Rows of a small corpus several times, each drawn on its own.
 

@@ -190,6 +190,27 @@ class LyricsStats(SongStats):
         """How much each line counts."""
         return np.array([line.counts[metric] for line in self.songs])
 
+    def rates(self) -> dict[str, float]:
+        """Error rates alone.
+
+        Returns
+        -------
+        dict of str to float
+            For each of `METRICS`, a share.
+
+        Raises
+        ------
+        NoteError
+            If no line was scored.
+        """
+        if not len(self):
+            raise NoteError("no line was scored: append lines first")
+        return {
+            metric: sum(sum(line.errors[metric]) for line in self.songs)
+            / int(self._weights(metric).sum())
+            for metric in METRICS
+        }
+
     def summarize(self) -> dict[str, float]:
         """Error rates and their 95 % intervals.
 
@@ -205,12 +226,10 @@ class LyricsStats(SongStats):
         NoteError
             If no line was scored.
         """
-        if not len(self):
-            raise NoteError("no line was scored: append lines first")
-        summary = {"lines": len(self), "words": int(self._weights("WER").sum())}
+        rates = self.rates()
+        words = int(self._weights("WER").sum())
+        summary = {"lines": len(self), "words": words, **rates}
         for metric, (low, high) in zip(METRICS, self.interval(), strict=True):
-            errors = sum(sum(line.errors[metric]) for line in self.songs)
-            summary[metric] = errors / int(self._weights(metric).sum())
             summary[f"{metric}_low"] = float(low)
             summary[f"{metric}_high"] = float(high)
         return summary
