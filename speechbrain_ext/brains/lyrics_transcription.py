@@ -88,17 +88,19 @@ def lyrics_dataset(rows):
     Raises
     ------
     ManifestError
-        If there are no rows, or one has no text.
+        If there are no rows, one has no text, or two have one ID.
     """
     if not rows:
         raise ManifestError("the manifest holds 0 lines: prepare it again")
+    from data_prep.manifest import dataset_rows
+
     for row in rows:
         if not row.get("text"):
             raise ManifestError(
                 f"{row['ID']} has no text: take a corpus with one line of "
                 "lyrics per recording, such as dsing"
             )
-    rows = {row["ID"]: row for row in sorted(rows, key=lambda r: r["duration"])}
+    rows = dataset_rows(sorted(rows, key=lambda row: row["duration"]))
     found = lines_dataset({name: row["text"] for name, row in rows.items()})
 
     def sound(name):
@@ -446,7 +448,7 @@ def score_lines(model, rows, folder=None) -> dict[str, LyricsStats]:
     return found
 
 
-def run_lyrics_transcription(hparams, run_opts, rows):
+def run_lyrics_transcription(hparams, run_opts, train, valid, tests):
     """Train, test and export what transcribes lyrics: all of its recipes.
 
     Arguments
@@ -454,12 +456,15 @@ def run_lyrics_transcription(hparams, run_opts, rows):
     hparams : dict
         Of the recipe: see `LyricsBrain` and `train_language_model`;
         `search`; `max_train_s`, longest line that is trained on in seconds;
-        `test_mix_db`, levels of the voice above its accompaniment at which the
-        test lines are heard as well, and `noise_level`, what they mean.
+        `test_mix_db`, levels of the voice above its accompaniment at which
+        test sets that have accompaniments are heard as well, and
+        `noise_level`, what they mean.
     run_opts : dict
         Of SpeechBrain.
-    rows : dict of str to list of dict
-        Manifest rows by split, with `text`.
+    train, valid : list of dict
+        Manifest rows, with `text`.
+    tests : dict of str to list of dict
+        Manifest rows by test set, likewise.
 
     Returns
     -------
@@ -473,7 +478,7 @@ def run_lyrics_transcription(hparams, run_opts, rows):
     ConfigError
         If settings do not fit together.
     ManifestError
-        If no line is short enough, or a split is missing.
+        If no training line is short enough.
     """
     output, search = Path(hparams["output_folder"]), hparams["search"]
     fault = mismatch(hparams["encoder"], hparams["head"])
@@ -484,25 +489,25 @@ def run_lyrics_transcription(hparams, run_opts, rows):
             f"ctc_weight is {hparams['ctc_weight']}: give a number between 0 "
             "and 1"
         )
-    if missing := {"train", "valid", "test"} - rows.keys():
-        raise ManifestError(f"there are 0 lines of {min(missing)}: get them")
     longest = hparams["max_train_s"]
-    train = [row for row in rows["train"] if row["duration"] <= longest]
-    if not train:
+    short = [row for row in train if row["duration"] <= longest]
+    if not short:
         raise ManifestError(
-            f"all {len(rows['train'])} lines of train are longer than "
-            f"max_train_s, {longest:g} s: raise it"
+            f"all {len(train)} training lines are longer than max_train_s, "
+            f"{longest:g} s: raise it"
         )
-    tests = {"test": rows["test"]} | accompanied(
-        rows["test"], hparams["test_mix_db"], hparams["noise_level"]
-    )
+    ratios, level = hparams["test_mix_db"], hparams["noise_level"]
+    for name, part in [*tests.items()]:
+        if all(row.get("accomp_wav") for row in part):
+            mixed = accompanied(part, ratios, level)
+            tests = tests | {f"{name}_{k}": x for k, x in mixed.items()}
     language_model = None
     if search.lm_weight:
         language_model = train_language_model(
             hparams,
             run_opts,
-            [row["text"] for row in rows["train"]],
-            [row["text"] for row in rows["valid"]],
+            [row["text"] for row in train],
+            [row["text"] for row in valid],
         )
     load_start(hparams, ("encoder", "head"))
     brain = LyricsBrain(
@@ -516,8 +521,8 @@ def run_lyrics_transcription(hparams, run_opts, rows):
         output = output / "debug"
     brain.fit(
         hparams["epoch_counter"],
-        lyrics_dataset(train),
-        lyrics_dataset(rows["valid"]),
+        lyrics_dataset(short),
+        lyrics_dataset(valid),
         train_loader_kwargs=dict(hparams["train_loader"]),
         valid_loader_kwargs=dict(hparams["test_loader"]),
     )
@@ -533,7 +538,7 @@ def run_lyrics_transcription(hparams, run_opts, rows):
     name = hparams["experiment"]
     card = model_card(
         name,
-        train,
+        short,
         table,
         "Words of a sung line, in small letters.",
         "LyricsModel.load(FOLDER_OF_THIS_CARD).search(wav)",
