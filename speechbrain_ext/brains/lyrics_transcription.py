@@ -13,6 +13,7 @@ from speechbrain.utils.distributed import if_main_process
 from speechbrain_ext.brains.training import (
     RecipeBrain,
     agreed,
+    load_encoder,
     load_start,
     model_card,
     model_map,
@@ -30,6 +31,7 @@ from speechbrain_ext.lyrics.transcription import (
     EOS,
     LyricsModel,
     frame_lengths,
+    parts_of,
     text_of,
     tokens_of,
 )
@@ -454,7 +456,8 @@ def run_lyrics_transcription(hparams, run_opts, train, valid, tests):
     Arguments
     ---------
     hparams : dict
-        Of the recipe: see `LyricsBrain` and `train_language_model`;
+        Of the recipe: see `LyricsBrain`, `train_language_model`,
+        `training.load_encoder` and `training.load_start`;
         `search`; `max_train_s`, longest line that is trained on in seconds;
         `test_mix_db`, levels of the voice above its accompaniment at which
         test sets that have accompaniments are heard as well, and
@@ -480,6 +483,8 @@ def run_lyrics_transcription(hparams, run_opts, train, valid, tests):
     ManifestError
         If no training line is short enough.
     """
+    from speechbrain_ext.inference.model_folder import find_model
+
     output, search = Path(hparams["output_folder"]), hparams["search"]
     fault = mismatch(hparams["encoder"], hparams["head"])
     if fault:
@@ -501,6 +506,10 @@ def run_lyrics_transcription(hparams, run_opts, train, valid, tests):
         if all(row.get("accomp_wav") for row in part):
             mixed = accompanied(part, ratios, level)
             tests = tests | {f"{name}_{k}": x for k, x in mixed.items()}
+    load_encoder(hparams)
+    if hparams["start_from"]:
+        # With its language model, if it has one, even if none is wanted here.
+        load_start(hparams, parts_of(find_model(hparams["start_from"])))
     language_model = None
     if search.lm_weight:
         language_model = train_language_model(
@@ -509,7 +518,6 @@ def run_lyrics_transcription(hparams, run_opts, train, valid, tests):
             [row["text"] for row in train],
             [row["text"] for row in valid],
         )
-    load_start(hparams, ("encoder", "head"))
     brain = LyricsBrain(
         modules=hparams["modules"],
         hparams=hparams,

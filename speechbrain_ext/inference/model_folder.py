@@ -192,6 +192,33 @@ def load_model(folder, modules, overrides=None) -> dict:
     return hparams
 
 
+def model_keys(folder) -> set[str]:
+    """Find what a model folder's YAML describes, without building it.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Model folder.
+
+    Returns
+    -------
+    set of str
+        Keys of the top level.
+
+    Raises
+    ------
+    ModelError
+        If the YAML cannot be read.
+    """
+    path = Path(folder) / HYPERPARAMS
+    try:
+        node = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
+        return {key.value for key, _ in node.value}
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        reason = str(error).split("\n")[0]
+        raise ModelError(f"{path}: cannot be read: {reason}") from None
+
+
 def fingerprint(folder) -> str:
     """Tell a model by what it holds, wherever its folder lies.
 

@@ -29,7 +29,7 @@ from speechbrain.nnet.linear import Linear
 from speechbrain.nnet.RNN import AttentionalRNNDecoder
 from torch import nn
 
-from speechbrain_ext.errors import ConfigError
+from speechbrain_ext.errors import ConfigError, ModelError
 from speechbrain_ext.lyrics.words import CHARACTERS
 
 SAMPLE_RATE = 16000
@@ -324,6 +324,24 @@ class Search:
         )
 
 
+def parts_of(folder) -> list[str]:
+    """Name the modules of a model folder.
+
+    Arguments
+    ---------
+    folder : str or Path
+
+    Returns
+    -------
+    list of str
+        `encoder`, `head` and, if it is there, `language_model`.
+    """
+    from speechbrain_ext.inference.model_folder import model_keys
+
+    has_language = "language_model" in model_keys(folder)
+    return ["encoder", "head"] + ["language_model"] * has_language
+
+
 class LyricsModel:
     """Encoder and head, and perhaps a language model, that hear words.
 
@@ -390,17 +408,16 @@ class LyricsModel:
             load_model,
         )
 
-        found = load_model(find_model(folder), ("encoder", "head"))
-        language_model = None
-        if "language_model" in found:
-            found = load_model(
-                find_model(folder), ("encoder", "head", "language_model")
+        folder = find_model(folder)
+        found = load_model(folder, parts_of(folder))
+        if not isinstance(found.get("search"), Search):
+            raise ModelError(
+                f"{folder}: has no search: is this a model of another kind?"
             )
-            language_model = found["language_model"]
         return cls(
             found["encoder"],
             found["head"],
-            language_model,
+            found.get("language_model"),
             Search(**asdict(found["search"]) | search),
             device,
         )
