@@ -249,6 +249,8 @@ class Search:
     max_attn_shift : int
         Frames by which the attention may move from one character to the next.
         Default: 300.
+    longest : float
+        Characters per frame at most, in (0, 1]. Default: 0.5, 25 a second.
 
     Raises
     ------
@@ -268,6 +270,7 @@ class Search:
     coverage: float = 1.5
     eos_threshold: float = 100.0
     max_attn_shift: int = 300
+    longest: float = 0.5
 
     def __post_init__(self):
         if not 0 <= self.ctc_weight < 1:
@@ -279,6 +282,10 @@ class Search:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)}: give {least} or more"
                 )
+        if not 0 < self.longest <= 1:
+            raise ConfigError(
+                f"longest is {self.longest}: give more than 0, up to 1"
+            )
         for name in ("lm_weight", "coverage", "eos_threshold"):
             if getattr(self, name) < 0:
                 raise ConfigError(
@@ -312,7 +319,7 @@ class Search:
             bos_index=BOS,
             eos_index=EOS,
             min_decode_ratio=0.0,
-            max_decode_ratio=1.0,
+            max_decode_ratio=self.longest,
             beam_size=self.beam_size,
             eos_threshold=self.eos_threshold,
             using_max_attn_shift=True,
