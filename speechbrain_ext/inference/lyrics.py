@@ -155,7 +155,7 @@ class LyricsTranscriber:
         sample_rate : int
             Its rate in hertz.
         progress : callable, optional
-            Called with the seconds that are done since the last call.
+            Called with the seconds that are done.
 
         Returns
         -------
@@ -173,15 +173,14 @@ class LyricsTranscriber:
         hop = SAMPLE_RATE // _RATE
         frames = np.pad(wav, (0, -len(wav) % hop)).reshape(-1, hop)
         power = np.square(frames, dtype=np.float64).mean(axis=1)
-        found, done = [], 0.0
+        found = []
         for first, last in line_spans(power, round(self.longest_s * _RATE)):
             start, stop = first / _RATE, min(last * hop, len(wav)) / SAMPLE_RATE
             text = self.model.search(wav[first * hop : last * hop])
             if text:
                 found.append(Line(start, stop, text))
             if progress is not None:
-                progress(stop - done)
-            done = stop
+                progress(stop)
         return found
 
     def transcribe_file(self, path, progress=None) -> list[Line]:

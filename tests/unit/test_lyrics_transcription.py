@@ -19,6 +19,7 @@ from speechbrain_ext.errors import (
     ModelError,
     NoteError,
 )
+from speechbrain_ext.inference.lyrics import LyricsTranscriber, line_spans
 from speechbrain_ext.lyrics.transcription import (
     BLANK,
     N_TOKENS,
@@ -268,6 +269,7 @@ def test_a_batch_is_searched_like_its_first_item():
         ({"beam_size": 0}, "beam_size is 0: give 1 or more"),
         ({"lm_weight": -1.0}, "lm_weight is -1.0: give 0 or more"),
         ({"coverage": -1.0}, "coverage is -1.0"),
+        ({"longest": 0.0}, "longest is 0.0: give more than 0"),
     ],
 )
 def test_settings_of_the_search_are_checked(setting, message):
@@ -480,3 +482,53 @@ def test_a_language_model_learns_its_lines(make, rows):
 def test_settings_are_checked(make, rows, changes, error, message):
     with pytest.raises(error, match=message):
         train(make(changes=changes), rows)
+
+
+# --- recordings -------------------------------------------------------------
+
+
+def test_recordings_are_cut_at_pauses():
+    power = np.zeros(1000)
+    power[100:300] = power[340:500] = power[700:900] = 1.0
+    # With 0.15 s around them; the first pause is short, the second is not.
+    assert line_spans(power, 600) == [(85, 515), (685, 915)]
+    assert line_spans(power, 400) == [(85, 315), (325, 515), (685, 915)]
+    assert line_spans(np.zeros(50), 400) == []
+    for longest in (100, 150):
+        found = line_spans(power, longest)
+        assert max(last - first for first, last in found) <= longest
+        covered = np.zeros(1000, bool)
+        for first, last in found:
+            assert not covered[first:last].any()
+            covered[first:last] = True
+        assert covered[power > 0].all()
+
+
+def test_a_file_becomes_lines(make, rows, tmp_path, capsys):
+    from speechbrain_ext.cli import main
+
+    train(make("cli", "search: {lm_weight: 0.0}\nnumber_of_epochs: 1\n"), rows)
+    folder, wav = tmp_path / "cli" / "model", rows[0]["wav"]
+    lines = LyricsTranscriber.from_hparams(folder).transcribe_file(wav)
+    target = tmp_path / "words.txt"
+    command = ["lyrics", wav, "--model", str(folder), "-o", str(target)]
+    capsys.readouterr()
+    assert main(command) == 0
+    assert target.read_text().splitlines() == [line.text for line in lines]
+    assert f"words in {len(lines)} lines -> {target}" in capsys.readouterr().out
+    for arguments, message in (
+        (command, "words.txt"),
+        ([*command[:-1], "words.lrc"], "must end in .txt"),
+        ([*command, "--force", "--beam-size", "0"], "beam_size is 0"),
+        ([*command[:2], "--model", "gone"], "gone: no such model folder"),
+    ):
+        assert main(arguments) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert message in line
+    with pytest.raises(ConfigError, match="longest_s is 0.5 s: take 1"):
+        LyricsTranscriber(None, 0.5)
+
+
+def test_other_models_are_refused(tiny_model):
+    with pytest.raises(ModelError, match="has no search"):
+        LyricsModel.load(tiny_model)
