@@ -13,7 +13,6 @@ from speechbrain.utils.distributed import if_main_process
 from speechbrain_ext.brains.training import (
     RecipeBrain,
     agreed,
-    load_encoder,
     load_start,
     model_card,
     model_map,
@@ -450,6 +449,38 @@ def score_lines(model, rows, folder=None) -> dict[str, LyricsStats]:
     return found
 
 
+def load_encoder(hparams):
+    """Load an encoder's weights from a model of any task, if one is named.
+
+    Arguments
+    ---------
+    hparams : dict
+        Of the recipe: `encoder_from`, a model folder with `encoder` and
+        `head`, the name of a shipped one, or None; and `encoder`.
+
+    Raises
+    ------
+    ModelError
+        If the folder holds no such model.
+    ConfigError
+        If its encoder is another one.
+    """
+    if not hparams["encoder_from"]:
+        return
+    from speechbrain_ext.inference.model_folder import find_model, load_model
+
+    folder = find_model(hparams["encoder_from"])
+    found = load_model(folder, ("encoder", "head"))["encoder"].state_dict()
+    try:
+        hparams["encoder"].load_state_dict(found)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:150]
+        raise ConfigError(
+            f"encoder_from: {folder} has another encoder: set encoder to its "
+            f"own ({reason})"
+        ) from None
+
+
 def run_lyrics_transcription(hparams, run_opts, train, valid, tests):
     """Train, test and export what transcribes lyrics: all of its recipes.
 
@@ -457,7 +488,7 @@ def run_lyrics_transcription(hparams, run_opts, train, valid, tests):
     ---------
     hparams : dict
         Of the recipe: see `LyricsBrain`, `train_language_model`,
-        `training.load_encoder` and `training.load_start`;
+        `load_encoder` and `training.load_start`;
         `search`; `max_train_s`, longest line that is trained on in seconds;
         `test_mix_db`, levels of the voice above its accompaniment at which
         test sets that have accompaniments are heard as well, and

@@ -306,38 +306,6 @@ def load_start(hparams, names):
     )
 
 
-def load_encoder(hparams):
-    """Load an encoder's weights from a model of any task, if one is named.
-
-    Arguments
-    ---------
-    hparams : dict
-        Of the recipe: `encoder_from`, a model folder with `encoder` and
-        `head`, the name of a shipped one, or None; and `encoder`.
-
-    Raises
-    ------
-    ModelError
-        If the folder holds no such model.
-    ConfigError
-        If its encoder is another one.
-    """
-    if not hparams["encoder_from"]:
-        return
-    from speechbrain_ext.inference.model_folder import find_model, load_model
-
-    folder = find_model(hparams["encoder_from"])
-    found = load_model(folder, ("encoder", "head"))["encoder"].state_dict()
-    try:
-        hparams["encoder"].load_state_dict(found)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:150]
-        raise ConfigError(
-            f"encoder_from: {folder} has another encoder: set encoder to its "
-            f"own ({reason})"
-        ) from None
-
-
 def model_map(resolved, name, modules, **settings) -> CommentedMap:
     """Give what a model folder's `hyperparams.yaml` says of its parts.
 

@@ -218,7 +218,7 @@ def clear_head():
 def test_the_search_finds_what_ctc_hears():
     a, b, _ = tokens_of("ab ").tolist()
     spoken = Spoken([a, a, BLANK, a, b, BLANK, BLANK, b, b, BLANK])
-    settings = Search(beam_size=4, ctc_weight=0.9, lm_weight=0.0)
+    settings = Search(4, ctc_weight=0.9, lm_weight=0.0, longest=1)
     model = LyricsModel(spoken, clear_head(), search=settings)
     assert model.greedy(np.zeros(3200)) == "aabb"
     assert model.search(np.zeros(3200)) == "aabb"
@@ -230,7 +230,7 @@ class Favourite(torch.nn.Module):
     def __init__(self, token):
         super().__init__()
         self.logits = torch.zeros(N_TOKENS)
-        self.logits[token] = 6.0
+        self.logits[token] = 1.0
 
     def forward(self, tokens, hx=None):
         count = len(tokens)
@@ -241,7 +241,7 @@ def test_the_language_model_settles_what_ctc_leaves_open():
     a, b, c = tokens_of("abc").tolist()
     spoken = Spoken([a, BLANK, b, BLANK, a, BLANK])
     spoken.feats[0, 2, c] = 7.9  # b or c, nearly alike
-    settings = Search(beam_size=6, ctc_weight=0.9, lm_weight=0.5, coverage=0.0)
+    settings = Search(6, ctc_weight=0.9, lm_weight=0.5, coverage=0, longest=1)
     wav = np.zeros(3200)
     for token, expected in ((b, "aba"), (c, "aca")):
         model = LyricsModel(spoken, clear_head(), Favourite(token), settings)
