@@ -23,6 +23,7 @@ from speechbrain_ext.datasets import accompanied, read_slice
 from speechbrain_ext.errors import ConfigError, ManifestError
 from speechbrain_ext.files import atomic_path
 from speechbrain_ext.heads import mismatch
+from speechbrain_ext.lyrics.error_rates import LyricsStats, error_table
 from speechbrain_ext.lyrics.timed import lyrics_text
 from speechbrain_ext.lyrics.transcription import (
     BLANK,
@@ -35,7 +36,6 @@ from speechbrain_ext.lyrics.transcription import (
     tokens_of,
 )
 from speechbrain_ext.lyrics.words import is_spellable, plain_words
-from speechbrain_ext.metrics.lyrics import LyricsStats, error_table
 
 
 def lines_dataset(lines):

@@ -20,6 +20,11 @@ from speechbrain_ext.errors import (
     NoteError,
 )
 from speechbrain_ext.inference.lyrics import LyricsTranscriber, line_spans
+from speechbrain_ext.lyrics.error_rates import (
+    LyricsStats,
+    error_table,
+    score_line,
+)
 from speechbrain_ext.lyrics.transcription import (
     BLANK,
     N_TOKENS,
@@ -32,11 +37,6 @@ from speechbrain_ext.lyrics.transcription import (
     tokens_of,
 )
 from speechbrain_ext.lyrics.words import CHARACTERS
-from speechbrain_ext.metrics.lyrics import (
-    LyricsStats,
-    error_table,
-    score_line,
-)
 from speechbrain_ext.recipe import load
 
 SMALL = {
