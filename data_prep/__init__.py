@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_prep import (
+    dsing,
     ismir2014,
     medleyvox,
     mir1k,
@@ -23,6 +24,7 @@ from data_prep import (
     musan,
     musdb18,
     musdb18_lyrics,
+    n20em,
     n20emv2,
     noise,
     remixes,
@@ -84,7 +86,7 @@ def prepare_minisinging(
     data_folder,
     output_folder,
     layout: str = "minisinging",
-    segment_s: float = 5.0,
+    segment_s: float | None = None,
     n_jobs: int = 1,
     overwrite: bool = False,
     **writing,
@@ -101,9 +103,10 @@ def prepare_minisinging(
     layout : str
         Its own layout, `minisinging` (default), or the real corpus whose
         layout is written and prepared: `mir_st500`, `n20emv2`, `tonas`,
-        `ismir2014`, `mir1k`, `musdb18`, `medleyvox` or `singing_corpora`.
-    segment_s : float
-        Length of a segment in seconds.
+        `ismir2014`, `mir1k`, `musdb18`, `medleyvox`, `singing_corpora`,
+        `dsing` or `n20em`.
+    segment_s : float, optional
+        Length of a segment in seconds. Default: that of the layout.
     n_jobs : int
         Songs made, and then checked, at a time.
     overwrite : bool
@@ -137,12 +140,13 @@ def prepare_minisinging(
         LAYOUTS[layout](data_folder, n_jobs=n_jobs, **writing)
     own = layout == "minisinging"
     function = prepare_native if own else CORPORA[layout].prepare
+    length = {} if segment_s is None else {"segment_s": segment_s}
     return function(
         data_folder,
         output_folder,
-        segment_s=segment_s,
         n_jobs=n_jobs,
         overwrite=overwrite,
+        **length,
     )
 
 
@@ -158,6 +162,8 @@ CORPORA: dict[str, Entry] = {
         musdb18,
         musdb18_lyrics,
         medleyvox,
+        dsing,
+        n20em,
     )
 }
 CORPORA |= {name: _voices_entry(row) for name, row in VOICE_SETS.items()}

@@ -532,7 +532,7 @@ def prepare_songs(
     songs: Sequence[Song],
     data_folder,
     output_folder,
-    segment_s: float,
+    segment_s: float | None,
     options: dict,
     remarks: Sequence[str] = (),
     cut_overlaps: bool = False,
@@ -551,7 +551,7 @@ def prepare_songs(
         The folder that `{data_root}` stands for.
     output_folder : str or Path
         Made if it does not exist.
-    segment_s : float
+    segment_s : float or None
         Length of a segment in seconds, see `manifest.segments`.
     options : dict
         What else shaped `songs`, as JSON; another value asks for another
@@ -599,9 +599,8 @@ def prepare_songs(
         songs = [replace(song, license="") for song in songs]
     songs = sorted(songs, key=lambda song: natural_key(song.song_id))
     _check_ids(songs, corpus)
-    options = {"segment_s": float(segment_s), "cut_overlaps": cut_overlaps} | (
-        options
-    )
+    length = None if segment_s is None else float(segment_s)
+    options = {"segment_s": length, "cut_overlaps": cut_overlaps} | options
     marker = {
         "version": VERSION,
         "corpus": corpus.name,

@@ -30,6 +30,8 @@ song       str     composition, in its key and tempo, that several
                    excerpt is cut from
 task       str     what a mixture is: unison, duet or main_vs_rest
 n_singers  int     how many different people sing in a mixture
+text       str     all words of a song that is one line of lyrics; small
+                   letters and apostrophes, parted by single spaces
 ========== ======= =====================================================
 
 There `singer` starts with the name of the data set, so that no two people have
@@ -86,6 +88,7 @@ LABELS = {
     "song": str,
     "task": str,
     "n_singers": int,
+    "text": str,
 }
 TOGETHER = ("dataset", "kind", "song")
 KINDS = ("singing", "speech")
@@ -98,7 +101,9 @@ MEDIA = (*AUDIO, "video", "notes", "f0", "words", "phones")
 TIME_TOLERANCE_S = 1e-5
 
 
-def segments(duration: float, segment_s: float) -> list[tuple[float, float]]:
+def segments(
+    duration: float, segment_s: float | None
+) -> list[tuple[float, float]]:
     """Cut a song into segments of about equal length.
 
     There are `max(1, round(duration / segment_s))` segments. All but the last
@@ -110,8 +115,8 @@ def segments(duration: float, segment_s: float) -> list[tuple[float, float]]:
     ---------
     duration : float
         Length of the song in seconds, above 0.
-    segment_s : float
-        Wanted length of a segment in seconds, above 0.
+    segment_s : float or None
+        Wanted length of a segment in seconds, above 0. None: the song is one.
 
     Returns
     -------
@@ -138,25 +143,29 @@ def segments(duration: float, segment_s: float) -> list[tuple[float, float]]:
             f"a song of {duration} s cannot be cut into segments: check the "
             "audio"
         )
-    count = max(1, round(duration / segment_s))
-    edges = [round(i * segment_s, 6) for i in range(count)]
+    count = 1
+    if segment_s is not None:
+        count = max(1, round(duration / segment_s))
+    edges = [round(i * (segment_s or 0.0), 6) for i in range(count)]
     edges.append(round(duration, 6))
     return list(zip(edges[:-1], edges[1:], strict=True))
 
 
-def check_segment_s(segment_s: float) -> None:
+def check_segment_s(segment_s: float | None) -> None:
     """Refuse a segment length that is not a positive number.
 
     Arguments
     ---------
-    segment_s : float
-        Seconds.
+    segment_s : float or None
+        Seconds; None: songs are not cut.
 
     Raises
     ------
     ConfigError
         If it is none.
     """
+    if segment_s is None:
+        return
     if not (
         isinstance(segment_s, int | float)
         and math.isfinite(segment_s)

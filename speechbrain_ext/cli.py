@@ -1,7 +1,7 @@
 """The command line of SingBrain.
 
-`singbrain song | transcribe | separate | split | align | report | demo |
-export | evaluate | prepare`.
+`singbrain song | transcribe | lyrics | separate | split | align | report |
+demo | export | evaluate | prepare`.
 
 Exit codes: 0 all went well, 2 something the user can mend (one line on stderr
 says what), 130 stopped with Ctrl-C.
@@ -85,6 +85,19 @@ examples:
 Results of stages are kept in DIR/.cache: a run that was stopped goes on, and a
 change does again only what depends on it. What cannot be found (no beat, no
 splitter) is told of, and all else is written.
+"""
+
+_LYRICS = """\
+AUDIO holds a voice alone: take the accompaniment away with `singbrain separate`
+first. The recording is cut at its pauses; FILE gets a line for each part.
+
+examples:
+  singbrain lyrics voice.wav --model results/ssl/1234/model
+      writes voice.txt into the current folder
+  singbrain lyrics voice.wav --model MODEL -o words.txt --beam-size 128
+      looks longer for the best words
+  singbrain align voice.wav words.txt
+      then finds when each word is sung
 """
 
 _REPORT = """\
@@ -370,6 +383,15 @@ def _parser():
             _transcribe,
             "turn recordings of a singing voice into notes",
             _TRANSCRIBE,
+        )
+    )
+    _add_lyrics(
+        command(
+            commands,
+            "lyrics",
+            _lyrics,
+            "write down the words of a singing voice",
+            _LYRICS,
         )
     )
     _add_separate(
@@ -2296,6 +2318,81 @@ def _align_one(job, model, options, bar):
     )
 
 
+# --- lyrics ----------------------------------------------------------------
+
+
+def _add_lyrics(parser):
+    add = parser.add_argument
+    add("audio", metavar="AUDIO", help="audio or video file of a voice")
+    add(
+        "--model",
+        metavar="DIR",
+        required=True,
+        help="what hears words: the model folder of a recipe for lyrics (none "
+        "is shipped)",
+    )
+    add(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="file to write, .txt (default: the recording's name with .txt, in "
+        "the current folder)",
+    )
+    add(
+        "--beam-size",
+        type=int,
+        metavar="N",
+        help="lines of words kept while looking for the best (default: as in "
+        "the model)",
+    )
+    add("--force", action="store_true", help="replace an existing file")
+    add("--quiet", action="store_true", help="print nothing but errors")
+    add(
+        "--device",
+        default="cpu",
+        help="where to compute: cpu, cuda, cuda:1, mps (default: cpu)",
+    )
+
+
+def _lyrics(options):
+    if options.output == "":
+        raise OutputError("the name after -o is empty: name a file")
+    audio = Path(options.audio)
+    target = Path(options.output or f"{audio.stem}.txt")
+    if target.suffix.lower() != ".txt":
+        raise OutputError(f"{target}: its name must end in .txt")
+    from speechbrain_ext.files import check_input
+
+    check_input(audio, AudioError, "audio file")
+    job = _AlignJob(audio, [target])
+    _check_outputs([job], options.force)
+    from speechbrain_ext.inference.lyrics import LyricsTranscriber
+
+    search = {}
+    if options.beam_size is not None:
+        search["beam_size"] = options.beam_size
+    model = LyricsTranscriber.from_hparams(
+        options.model, options.device, **search
+    )
+    with _folders([job]):
+        _work([job], _lyrics_one, model, options)
+
+
+def _lyrics_one(job, model, options, bar):
+    """Transcribe a recording's words, write its file, and tell about it."""
+    from speechbrain_ext.files import atomic_path
+
+    bar.start(job.audio)
+    lines = model.transcribe_file(job.audio, bar.progress)
+    with atomic_path(job.outputs[0], options.force) as path:
+        path.write_text("".join(f"{line.text}\n" for line in lines), "utf-8")
+    words = sum(len(line.text.split()) for line in lines)
+    return (
+        f"{job.audio.name}: {words} words in {len(lines)} lines -> "
+        f"{job.outputs[0]}"
+    )
+
+
 # --- export ----------------------------------------------------------------
 
 
@@ -2673,7 +2770,8 @@ def _add_prepare(parser):
         "layout=tonas (minisinging), protocol=random_song or whole=true "
         "(mir1k), stems=false, audio_folder=DIR or phones_folder=DIR "
         "(musdb18), lyrics_folder=DIR (musdb18_lyrics), config=DIR "
-        "(medleyvox), datasets=[csd, nus48e] (singing_corpora), n_train=8000 "
+        "(medleyvox), size=3 or damp_folder=DIR (dsing), "
+        "datasets=[csd, nus48e] (singing_corpora), n_train=8000 "
         "(musan), kinds=[white, babble] or level=mean_abs (noise), "
         "passes=2 or keep_vocals=true (remixes); may be repeated",
     )

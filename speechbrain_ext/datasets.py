@@ -333,7 +333,8 @@ def corpora_rows(hparams, corpora, preparation=None):
     hparams : dict
         `<corpus>_folder` for each corpus, None to leave it out;
         `output_folder`, where manifests go to `manifests/<corpus>`;
-        `segment_s`, length of a segment in seconds; `n_jobs`, processes;
+        `segment_s`, length of a segment in seconds, None for that of the
+        corpus; `n_jobs`, processes;
         `synthetic`, None or a dictionary by corpus of options with which
         MiniSinging is written to its folder first, in its layout
         (`data_prep.minisinging.LAYOUTS`); None for a corpus of recordings.
@@ -355,7 +356,9 @@ def corpora_rows(hparams, corpora, preparation=None):
     folders = {name: hparams[f"{name}_folder"] for name in corpora}
     folders = {name: folder for name, folder in folders.items() if folder}
     manifests = Path(hparams["output_folder"]) / "manifests"
-    n_jobs = hparams["n_jobs"]
+    n_jobs, length = hparams["n_jobs"], {}
+    if hparams["segment_s"] is not None:
+        length["segment_s"] = hparams["segment_s"]
 
     def write():
         for corpus, options in (hparams["synthetic"] or {}).items():
@@ -380,9 +383,9 @@ def corpora_rows(hparams, corpora, preparation=None):
                 corpus,
                 folder,
                 manifests / corpus,
-                segment_s=hparams["segment_s"],
                 n_jobs=n_jobs,
                 overwrite=True,
+                **length,
                 **(preparation or {}).get(corpus, {}),
             )
             print(summary.table())
@@ -394,6 +397,37 @@ def corpora_rows(hparams, corpora, preparation=None):
             for file in sorted((manifests / corpus).glob("*.csv"))
         }
         for corpus, folder in folders.items()
+    }
+
+
+def accompanied(rows, ratios_db, level="sounding"):
+    """Rows with their accompaniments, once for each level.
+
+    Arguments
+    ---------
+    rows : list of dict
+        With `accomp_wav`.
+    ratios_db : list of float
+        Levels of the voice above the accompaniment.
+    level : str
+        What level means, see `mixing.effects.find_level`. Default: sounding.
+
+    Returns
+    -------
+    dict of str to list of dict
+        By name, as `accompaniment+5dB`; see `noisy`.
+
+    Example
+    -------
+    >>> row = {"ID": "a_1", "song_id": "a", "wav": "", "accomp_wav": "b.wav"}
+    >>> [rows[0]["ID"] for rows in accompanied([row], [5, -5]).values()]
+    ['a_1@accompaniment+5dB', 'a_1@accompaniment-5dB']
+    """
+    return {
+        f"accompaniment{ratio:+g}dB": noisy(
+            rows, "accompaniment", ratio, level=level
+        )
+        for ratio in ratios_db
     }
 
 

@@ -347,6 +347,159 @@ def as_n20emv2(
     )
 
 
+def as_dsing(
+    folder,
+    n_train=20,
+    n_valid=2,
+    n_test=4,
+    song_s=20.0,
+    seed=0,
+    sample_rate=16000,
+    n_jobs=1,
+    progress=True,
+) -> Path:
+    """Write lines of lyrics, sung without a band, in the layout of DSing.
+
+    ::
+
+        {train30,dev,test}/audio/<line>.wav
+        {train30,dev,test}/text          <line> WORD WORD ...
+        {train30,dev,test}/spk2gender    <singer> f or m
+
+    Lines are called `<singer>-1_1-<song>_1-GB-<F or M>-<number>`. Every song
+    has its own singer; lines last from 2 s on, most up to 6 s. No song is on
+    one vowel or syllable alone, whose words could not be told apart.
+
+    Arguments
+    ---------
+    folder : str or Path
+        As in `as_mir_st500`.
+    n_train, n_valid, n_test : int, optional
+        Number of songs, before they are cut; default: 20, 2 and 4.
+    song_s : float or (float, float), optional
+        Length of the songs in seconds; default: 20.
+    seed, sample_rate, n_jobs, progress
+        As in `as_mir_st500`.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ConfigError
+        If a number is out of range.
+    OutputError
+        If the folder holds something else or cannot be written.
+    """
+    counts = {"train": n_train, "valid": n_valid, "test": n_test}
+    options = _options(
+        "dsing",
+        2,
+        **{f"n_{split}": n for split, n in counts.items()},
+        song_s=song_s,
+        seed=seed,
+        sample_rate=sample_rate,
+    )
+    folders = {"train": "train30", "valid": "dev", "test": "test"}
+    songs = []
+    for split, n in counts.items():
+        for k in range(n):
+            number, gender = len(songs) + 1, "fm"[len(songs) % 2]
+            singer = f"{gender.upper()}{number}"
+            songs.append(
+                {
+                    "split": split,
+                    "song": f"{singer}-1_1-{number}_1-GB-{gender.upper()}",
+                    "number": k,
+                    "folder": folders[split],
+                    "voice_type": {"f": "soprano", "m": "tenor"}[gender],
+                }
+            )
+
+    def finish(target, results):
+        for part in folders.values():
+            texts, singers = [], []
+            for song, lines in zip(songs, results, strict=True):
+                if song["folder"] == part:
+                    texts += [
+                        f"{name} {text}\n" for name, text in lines.items()
+                    ]
+                    singer = song["song"].split("-")[0]
+                    singers.append(f"{singer} {singer[0].lower()}\n")
+            if texts:
+                _write_text(target / part / "text", "".join(texts))
+                _write_text(target / part / "spk2gender", "".join(singers))
+
+    return _write(folder, options, _dsing_song, songs, finish, n_jobs, progress)
+
+
+def as_n20em(
+    folder,
+    n_train=20,
+    n_valid=2,
+    n_test=4,
+    song_s=20.0,
+    seed=0,
+    sample_rate=16000,
+    n_jobs=1,
+    progress=True,
+) -> Path:
+    """Write lines of lyrics with accompaniments in the layout of N20EM.
+
+    ::
+
+        data/<singer>-<number>/downsample_audio.wav  downsample_accomp.wav
+        metadata_split_by_song.json   {line: {"split": ..., "lyrics": ...}}
+
+    Songs, singers and lines as in `as_dsing`; there are no videos.
+
+    Arguments
+    ---------
+    folder, n_train, n_valid, n_test, song_s
+        As in `as_dsing`.
+    seed, sample_rate, n_jobs, progress
+        As in `as_mir_st500`.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ConfigError
+        If a number is out of range.
+    OutputError
+        If the folder holds something else or cannot be written.
+    """
+    counts = {"train": n_train, "valid": n_valid, "test": n_test}
+    options = _options(
+        "n20em",
+        2,
+        **{f"n_{split}": n for split, n in counts.items()},
+        song_s=song_s,
+        seed=seed,
+        sample_rate=sample_rate,
+    )
+    songs = [
+        {"split": split, "song": f"{split}{k + 1}", "number": k}
+        for split, n in counts.items()
+        for k in range(n)
+    ]
+
+    def finish(target, results):
+        lines = {
+            name: facts for song in results for name, facts in song.items()
+        }
+        _write_text(
+            target / "metadata_split_by_song.json", json.dumps(lines, indent=1)
+        )
+
+    return _write(folder, options, _n20em_song, songs, finish, n_jobs, progress)
+
+
 def as_tonas(
     folder,
     n_songs=6,
@@ -899,6 +1052,8 @@ LAYOUTS = {
     "musdb18": as_musdb18,
     "medleyvox": as_medleyvox,
     "singing_corpora": as_singing_corpora,
+    "dsing": as_dsing,
+    "n20em": as_n20em,
 }
 
 
@@ -971,6 +1126,42 @@ def _n20emv2_song(target, song, options):
     if options["f0"]:
         write_f0(_contour(clip), place / "f0.csv")
     return clip.notes
+
+
+def _dsing_song(target, song, options):
+    clip = _worded(
+        song,
+        options,
+        band=False,
+        noise_db=(20.0, 50.0),
+        voice_type=song["voice_type"],
+    )
+    place = target / song["folder"] / "audio"
+    place.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for number, (first, last, text) in enumerate(_cut_lines(clip), start=1):
+        name = f"{song['song']}-{number:03d}"
+        found[name] = text.upper()
+        write_audio(
+            place / f"{name}.wav", clip.mix[first:last], clip.sample_rate
+        )
+    return found
+
+
+def _n20em_song(target, song, options):
+    clip = _worded(song, options)
+    noise, found = clip.stems["noise"], {}
+    voice = np.clip(clip.voice + noise, -1, 1)
+    band = np.clip(clip.accompaniment - noise, -1, 1)
+    for number, (first, last, text) in enumerate(_cut_lines(clip), start=1):
+        name = f"{song['song']}-{number}"
+        place = target / "data" / name
+        place.mkdir(parents=True)
+        rate = clip.sample_rate
+        write_audio(place / "downsample_audio.wav", voice[first:last], rate)
+        write_audio(place / "downsample_accomp.wav", band[first:last], rate)
+        found[name] = {"split": song["split"], "lyrics": text}
+    return found
 
 
 def _tonas_song(target, song, options):
@@ -1122,15 +1313,14 @@ def _musdb18_song(target, song, options):
     return clip.notes
 
 
-def _lyric_lines(clip):
-    """Lines of a clip in the format of MUSDB18's lyrics extension.
+def _lines(words):
+    """Words by line: start, stop, words.
 
-    Lines last 2 s or more and end at a pause, or after ten words. Times are
-    the nearest second, so that they are off by half a second at most, unless
-    the last line is shorter than that.
+    Lines last 2 s or more, but for the last one, and end at a pause, or after
+    ten words.
     """
     lines = []
-    for start, stop, word in clip.words:
+    for start, stop, word in words:
         line = lines[-1] if lines else None
         if line is None or (
             line[1] - line[0] >= 2.0
@@ -1140,9 +1330,49 @@ def _lyric_lines(clip):
         else:
             line[1] = stop
             line[2].append(word)
+    return lines
+
+
+def _worded(song, options, **extra):
+    """Render a song whose words can be told apart: not on one syllable."""
+    for attempt in count():
+        other = {**song, "singer": song["number"]}
+        other["number"] += 10**6 * attempt
+        clip = _render(other, options, **extra)
+        if len({name for *_, name in clip.phones}) > 3:
+            return clip
+
+
+def _cut_lines(clip):
+    """Lines of a clip: first and last + 1 sample, and text.
+
+    Cuts are in the middle between two lines, at most a quarter of a second
+    from either.
+    """
+    lines = _lines(clip.words)
+    before = [0.0, *(stop for _, stop, _ in lines)]
+    after = [*(start for start, *_ in lines[1:]), clip.duration]
+    for (start, stop, words), low, high in zip(
+        lines, before, after, strict=False
+    ):
+        first = max(start - 0.25, (low + start) / 2)
+        last = min(stop + 0.25, (stop + high) / 2)
+        yield (
+            round(first * clip.sample_rate),
+            round(last * clip.sample_rate),
+            " ".join(words),
+        )
+
+
+def _lyric_lines(clip):
+    """Lines of a clip in the format of MUSDB18's lyrics extension.
+
+    Times are the nearest second, so that they are off by half a second at
+    most, unless the last line (`_lines`) is shorter than that.
+    """
     kind = "b" if "backing" in clip.stems else "a"
     rows, end = [], 0
-    for start, stop, words in lines:
+    for start, stop, words in _lines(clip.words):
         first = max(end, int(start + 0.5))
         if first - end >= 2:
             rows.append((end, first, "d", "-"))

@@ -1,15 +1,11 @@
 """The Brain of models that hear phones, for the alignment of lyrics."""
 
-import re
 from collections import Counter
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import speechbrain as sb
 import torch
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.edit_distance import accumulatable_wer_stats
 from torch import nn
@@ -21,7 +17,9 @@ from speechbrain_ext.brains.training import (
     config_errors,
     load_start,
     model_card,
+    model_map,
     unwrap,
+    yaml_text,
 )
 from speechbrain_ext.datasets import read_slice, transcription_dataset
 from speechbrain_ext.errors import ConfigError, ManifestError
@@ -313,21 +311,12 @@ class PhoneBrain(RecipeBrain):
         from speechbrain_ext.inference.model_folder import export_model
 
         resolved = Path(self.hparams.output_folder) / "hyperparams.yaml"
-        yaml = YAML()
-        tree = yaml.load(resolved.read_text(encoding="utf-8"))
         modules = {
             key: unwrap(self.modules[key]) for key in ("encoder", "head")
         }
-        model = CommentedMap(
-            model_name=name,
-            sample_rate=modules["encoder"].sample_rate,
-            encoder=tree["encoder"],
-            head=tree["head"],
+        text = yaml_text(
+            model_map(resolved.read_text(encoding="utf-8"), name, modules)
         )
-        stream = StringIO()
-        yaml.dump(model, stream)
-        # The title of what came next in the recipe is not about the model.
-        text = re.sub(r"(\n[ ]*(#.*)?)+$", "\n", stream.getvalue())
         return export_model(folder, text, modules, card, overwrite=True)
 
 

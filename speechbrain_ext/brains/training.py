@@ -1,13 +1,17 @@
 """What the training of all systems shares: checkpoints, rates, seeds."""
 
+import re
 import shlex
 import sys
 import zlib
 from contextlib import contextmanager
+from io import StringIO
 
 import numpy as np
 import speechbrain as sb
 import torch
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.distributed import get_rank
 from torch.nn.parallel import DistributedDataParallel
@@ -204,6 +208,30 @@ class RecipeBrain(sb.Brain):
                     module, find_unused_parameters=self.find_unused_parameters
                 )
 
+    def build_optimizers(self, parts):
+        """Make the optimisers and let checkpoints hold them.
+
+        Arguments
+        ---------
+        parts : dict of str to iterable of torch.nn.Parameter
+            By name of the optimiser, whose factory is the hyper-parameter
+            `<name>_optimizer`; None, or parts without weights to train, get
+            none.
+        """
+        self.optimizers_dict = {}
+        for name, parameters in parts.items():
+            factory = getattr(self.hparams, f"{name}_optimizer")
+            trainable = [p for p in parameters if p.requires_grad]
+            if factory is not None and trainable:
+                with config_errors(f"{name}_optimizer"):
+                    self.optimizers_dict[name] = factory(trainable)
+        self.remember_rates()
+        if self.checkpointer is not None:
+            for name, optimizer in self.optimizers_dict.items():
+                self.checkpointer.add_recoverable(
+                    f"{name}_optimizer", optimizer
+                )
+
     def remember_rates(self):
         """Note the optimisers' rates, the peaks of the schedule."""
         self.peak_rates = {
@@ -276,6 +304,65 @@ def load_start(hparams, names):
     load_weights(
         find_model(hparams["start_from"]), {key: hparams[key] for key in names}
     )
+
+
+def model_map(resolved, name, modules, **settings) -> CommentedMap:
+    """Give what a model folder's `hyperparams.yaml` says of its parts.
+
+    Arguments
+    ---------
+    resolved : str
+        The recipe's YAML with references resolved.
+    name : str
+        Name of the model.
+    modules : dict of str to object
+        Parts by key of the YAML, the encoder among them. If one, or a module
+        among its arguments, has `offline_arguments` (a dictionary), these
+        replace its arguments, so that nothing is looked up on a hub.
+    **settings
+        Plain values for the top.
+
+    Returns
+    -------
+    CommentedMap
+    """
+    tree = YAML().load(resolved)
+    model = CommentedMap(
+        model_name=name, sample_rate=modules["encoder"].sample_rate, **settings
+    )
+    for key, module in modules.items():
+        _take_offline(tree[key], module)
+        model[key] = tree[key]
+    return model
+
+
+def _take_offline(node, module):
+    """Write arguments that need no hub into a module's YAML and its parts'."""
+    if hasattr(module, "offline_arguments"):
+        node.clear()
+        node.update(module.offline_arguments())
+        return
+    for key, value in node.items():
+        part = getattr(module, str(key), None)
+        if hasattr(value, "items") and isinstance(part, torch.nn.Module):
+            _take_offline(value, part)
+
+
+def yaml_text(model) -> str:
+    """Text of a mapping from `model_map`.
+
+    Arguments
+    ---------
+    model : CommentedMap
+
+    Returns
+    -------
+    str
+        Without the title of what came next in the recipe.
+    """
+    stream = StringIO()
+    YAML().dump(model, stream)
+    return re.sub(r"(\n[ ]*(#.*)?)+$", "\n", stream.getvalue())
 
 
 def model_card(name, rows, table, purpose, use, limits="") -> str:

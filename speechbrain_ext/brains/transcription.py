@@ -1,14 +1,12 @@
 """The Brain of all frame-wise note transcription systems."""
 
 import json
-from io import StringIO
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import speechbrain as sb
 import torch
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.tag import Tag
 from speechbrain.utils.checkpoints import (
@@ -20,10 +18,11 @@ from speechbrain.utils.distributed import if_main_process
 
 from speechbrain_ext.brains.training import (
     RecipeBrain,
-    config_errors,
     load_start,
     model_card,
+    model_map,
     unwrap,
+    yaml_text,
 )
 from speechbrain_ext.datasets import (
     cached_f0,
@@ -410,19 +409,9 @@ class TranscriptionBrain(RecipeBrain):
 
     def init_optimizers(self):
         """One optimiser for each part that learns."""
-        self.optimizers_dict = {}
-        for name, parameters in self.parts().items():
-            factory = getattr(self.hparams, f"{name}_optimizer")
-            trainable = [p for p in parameters if p.requires_grad]
-            if factory is not None and trainable:
-                with config_errors(f"{name}_optimizer"):
-                    self.optimizers_dict[name] = factory(trainable)
-        self.remember_rates()
+        self.build_optimizers(self.parts())
         if self.checkpointer is not None:
-            for name, optimizer in self.optimizers_dict.items():
-                self.checkpointer.add_recoverable(
-                    f"{name}_optimizer", optimizer
-                )
+            for name in self.optimizers_dict:
                 annealing = getattr(self.hparams, f"{name}_annealing")
                 if annealing is not None:
                     self.checkpointer.add_recoverable(
@@ -750,37 +739,14 @@ def model_yaml(resolved, name, decoders, encoder, chunk_s=30.0):
     -------
     str
     """
-    yaml = YAML()
-    tree = yaml.load(resolved)
-    node = tree["encoder"]
-    _take_offline(node, encoder)
-    model = CommentedMap(
-        model_name=name,
-        sample_rate=encoder.sample_rate,
-        chunk_s=chunk_s,
-        encoder=node,
-        head=tree["head"],
-    )
+    modules = {"encoder": encoder, "head": None}
+    model = model_map(resolved, name, modules, chunk_s=chunk_s)
     for key, decoder in decoders.items():
         model[key] = CommentedMap(decoder.settings())
         model[key].yaml_set_ctag(
             Tag(suffix="!new:speechbrain_ext.frames.NoteDecoder")
         )
-    stream = StringIO()
-    yaml.dump(model, stream)
-    return stream.getvalue()
-
-
-def _take_offline(node, module):
-    """Write arguments that need no hub into a module's YAML and its parts'."""
-    if hasattr(module, "offline_arguments"):
-        node.clear()
-        node.update(module.offline_arguments())
-        return
-    for key, value in node.items():
-        part = getattr(module, str(key), None)
-        if hasattr(value, "items") and isinstance(part, torch.nn.Module):
-            _take_offline(value, part)
+    return yaml_text(model)
 
 
 def run_transcription(

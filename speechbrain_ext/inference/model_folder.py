@@ -55,7 +55,10 @@ ALLOWED_CLASSES = frozenset(
         "speechbrain_ext.heads.MelodyHead",
         "speechbrain_ext.heads.NoteHead",
         "speechbrain_ext.frames.NoteDecoder",
+        "speechbrain.lobes.models.RNNLM.RNNLM",
         "speechbrain_ext.lyrics.acoustic.PhoneHead",
+        "speechbrain_ext.lyrics.transcription.CharacterHead",
+        "speechbrain_ext.lyrics.transcription.Search",
         "speechbrain_ext.separation.convolutional.PatchNetwork",
         "speechbrain_ext.separation.convolutional.SlidingPatches",
         "speechbrain_ext.separation.recurrent.RecurrentNetwork",
@@ -187,6 +190,33 @@ def load_model(folder, modules, overrides=None) -> dict:
         )
     load_weights(folder, {name: hparams[name] for name in modules})
     return hparams
+
+
+def model_keys(folder) -> set[str]:
+    """Find what a model folder's YAML describes, without building it.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Model folder.
+
+    Returns
+    -------
+    set of str
+        Keys of the top level.
+
+    Raises
+    ------
+    ModelError
+        If the YAML cannot be read.
+    """
+    path = Path(folder) / HYPERPARAMS
+    try:
+        node = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
+        return {key.value for key, _ in node.value}
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        reason = str(error).split("\n")[0]
+        raise ModelError(f"{path}: cannot be read: {reason}") from None
 
 
 def fingerprint(folder) -> str:

@@ -77,6 +77,7 @@ USES = {
         ".mid",
     ),
     "phone_recognition": ("word onsets", ["align"], ".lrc"),
+    "lyrics_transcription": ("WER", ["lyrics"], ".txt"),
     "vocal_separation": ("BSS-Eval", ["separate"], "_vocals.wav"),
     "lyrics_informed_separation": (
         "SI-SDR",
@@ -128,6 +129,8 @@ def test_recipe(row, tmp_path):
         lyrics = tmp_path / "lyrics.txt"
         lyrics.write_text("la la love\n")
         given, output = [song, lyrics], output / f"{song.stem}.lrc"
+    elif command == ["lyrics"]:
+        output /= f"{song.stem}.txt"
     listener = subprocess.run(
         [
             sys.executable,

@@ -9,29 +9,17 @@ neither needs a download.
 
 from speechbrain_ext import recipe
 from speechbrain_ext.brains.lyrics import run_phone_recognition
-from speechbrain_ext.datasets import corpora_rows, noisy
+from speechbrain_ext.datasets import accompanied, corpora_rows
 
 
 def main(hparams, run_opts):
     """Write the corpus, train on it, test alone and with accompaniment."""
     rows = corpora_rows(hparams, ["minisinging"])["minisinging"]
-
-    def accompanied(split, ratios):
-        level = hparams["noise_level"]
-        return {
-            f"accompaniment{ratio:+g}dB": noisy(
-                rows[split], "accompaniment", ratio, level=level
-            )
-            for ratio in ratios
-        }
-
-    valid = rows["valid"] + [
-        row
-        for mixed in accompanied("valid", hparams["valid_mix_db"]).values()
-        for row in mixed
-    ]
+    level, valid = hparams["noise_level"], list(rows["valid"])
+    for mixed in accompanied(valid, hparams["valid_mix_db"], level).values():
+        valid += mixed
     tests = {"clean": rows["test"]}
-    tests |= accompanied("test", hparams["test_mix_db"])
+    tests |= accompanied(rows["test"], hparams["test_mix_db"], level)
     run_phone_recognition(hparams, run_opts, rows["train"], valid, tests)
 
 
