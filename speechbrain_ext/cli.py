@@ -1,7 +1,7 @@
 """The command line of SingBrain.
 
 `singbrain song | transcribe | lyrics | separate | split | align | report |
-export | evaluate | prepare`.
+demo | export | evaluate | prepare`.
 
 Exit codes: 0 all went well, 2 something the user can mend (one line on stderr
 says what), 130 stopped with Ctrl-C.
@@ -108,6 +108,20 @@ examples:
       colours notes that are right, missed and extra
   singbrain report results/notes --reference truth --audio songs -o pages
       a page per song of an evaluation, and pages/index.html with the scores
+"""
+
+_DEMO = """\
+examples:
+  singbrain demo
+      shows at http://127.0.0.1:7860 a page that does what `singbrain song`
+      does: a song is uploaded or recorded, heard, seen and downloaded
+  singbrain demo --splitter MODEL --max-seconds 300 --keep-seconds 600
+      splits singers too, takes songs of up to 5 minutes, forgets them after 10
+  singbrain demo --host 0.0.0.0
+      lets other computers connect; there is no password, and browsers record
+      only from https, so put a web server with both in front
+Nothing is asked of the internet. Songs go through one after the other; what
+was uploaded and made is removed after --keep-seconds, and all of it at the end.
 """
 
 _SEPARATE = """\
@@ -416,6 +430,15 @@ def _parser():
             _REPORT,
         )
     )
+    _add_demo(
+        command(
+            commands,
+            "demo",
+            _demo,
+            "show a page on which songs are worked on",
+            _DEMO,
+        )
+    )
     _add_export(
         command(
             commands,
@@ -547,6 +570,12 @@ def _add_song(parser):
     )
     add("--no-report", action="store_true", help="write no report.html")
     add(
+        "--no-isolate",
+        action="store_true",
+        help="the recordings are voices alone: take nothing out of them",
+    )
+    add("--no-transcribe", action="store_true", help="find no notes")
+    add(
         "--json",
         action="store_true",
         help="print what was found as JSON and nothing else",
@@ -586,6 +615,11 @@ def _add_song(parser):
         action="store_true",
         help="let any line be sung again before the next one",
     )
+    _add_models(parser)
+
+
+def _add_models(parser):
+    """Add the models of a chain."""
     add = parser.add_argument_group("models").add_argument
     for name, what in (
         ("separator", "takes the voice out"),
@@ -629,12 +663,14 @@ def _song(options):
     if options.output == "":
         raise OutputError("the name after -o is empty: use . for this folder")
     names = (
-        *("separator", "splitter", "transcriber", "aligner", "device"),
+        *(*_COMMAND_OF, "device"),
         *("singers", "tempo", "beats_per_bar", "title", "artist"),
         *("language", "repeats"),
     )
     settings = SongSettings(
         report=not options.no_report,
+        isolate=not options.no_isolate,
+        transcribe=not options.no_transcribe,
         **{name: getattr(options, name) for name in names},
     )
     inputs = _inputs(options.audio, options.recursive)
@@ -771,6 +807,68 @@ def _share_bar(quiet):
             say()
 
         yield progress, write
+
+
+# --- demo ------------------------------------------------------------------
+
+
+def _add_demo(parser):
+    add = parser.add_argument
+    add(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to listen at; 0.0.0.0 lets other computers connect "
+        "(default: 127.0.0.1, this computer alone)",
+    )
+    add(
+        "--port",
+        type=int,
+        default=7860,
+        metavar="N",
+        help="port to listen at; 0 takes a free one (default: 7860)",
+    )
+    for name, default, what in (
+        ("max-mb", 200, "largest file, in megabytes"),
+        ("max-seconds", 900, "longest song, in seconds"),
+        ("keep-seconds", 3600, "how long results are kept, in seconds"),
+    ):
+        add(
+            f"--{name}",
+            type=float,
+            default=default,
+            metavar="X",
+            help=f"{what} (default: {default})",
+        )
+    add(
+        "--queue",
+        type=int,
+        default=8,
+        metavar="N",
+        help="how many songs may wait (default: 8)",
+    )
+    add(
+        "--language",
+        default="en",
+        metavar="CODE",
+        help="of the lyrics (default: en)",
+    )
+    _add_models(parser)
+
+
+def _demo(options):
+    from speechbrain_ext.demo import Limits, serve
+    from speechbrain_ext.inference.song import SongSettings
+
+    limits = ("max_mb", "max_seconds", "keep_seconds", "queue")
+    names = (*_COMMAND_OF, "device", "language")
+    serve(
+        SongSettings(**{name: getattr(options, name) for name in names}),
+        Limits(*(getattr(options, name) for name in limits)),
+        options.host,
+        options.port,
+        lambda address: print(f"{address} (Ctrl-C ends it)", flush=True),
+    )
 
 
 # --- report ----------------------------------------------------------------
@@ -2081,6 +2179,11 @@ def _add_align(parser):
         help="also write the phones and their times, as CSV, for models that "
         "are told what is sung",
     )
+    add(
+        "--plot",
+        action="store_true",
+        help="also draw the phones heard and the words put onto them (.png)",
+    )
     add("--force", action="store_true", help="replace an existing file")
     add("--quiet", action="store_true", help="print nothing but errors")
     group = parser.add_argument_group("model")
@@ -2106,10 +2209,16 @@ def _add_align(parser):
 
 
 class _AlignJob(NamedTuple):
-    """A recording and the file to write for it."""
+    """A recording and the files to write for it."""
 
     audio: Path
-    outputs: list[Path]
+    timed: Path
+    phones: Path | None
+    plot: Path | None
+
+    @property
+    def outputs(self):
+        return [path for path in self[1:] if path]
 
 
 def _align(options):
@@ -2141,16 +2250,19 @@ def _align(options):
             f"{target}: holds the lyrics to be aligned: name another file "
             "with -o"
         )
-    targets = [target]
+    phones = None
     if options.phones is not None:
-        targets.append(Path(options.phones))
-        if targets[1].suffix.lower() != ".csv":
-            raise OutputError(f"{targets[1]}: its name must end in .csv")
-        if os.path.normcase(targets[1]) == os.path.normcase(target):
+        phones = Path(options.phones)
+        if phones.suffix.lower() != ".csv":
+            raise OutputError(f"{phones}: its name must end in .csv")
+        if os.path.normcase(phones) == os.path.normcase(target):
             raise OutputError(
                 f"{target}: is for words and for phones: name two files"
             )
-    job = _AlignJob(audio, targets)
+    if options.plot:
+        _check_plot()
+    plot = target.with_suffix(".png") if options.plot else None
+    job = _AlignJob(audio, target, phones, plot)
     _check_outputs([job], options.force)
     from speechbrain_ext.inference.aligner import LyricsAligner
 
@@ -2179,21 +2291,30 @@ def _align_one(job, model, options, bar):
     heard = aligner.hear_file(job.audio, bar.progress)
     given = (lines, aligner.lexicon, options.slack, options.repeats)
     timed = align(heard, *given)
-    target, *more_targets = job.outputs
     more = {}
-    if timed_format(target) == "lrc":
+    if timed_format(job.timed) == "lrc":
         more["enhanced"] = not options.lines_only
-    write_timed(timed, target, options.force, **more)
-    for path in more_targets:
+    write_timed(timed, job.timed, options.force, **more)
+    if job.phones:
         phones = [phone for word in timed for phone in word.phones]
-        write_phones(phones, path, options.force)
+        write_phones(phones, job.phones, options.force)
+    if job.plot:
+        from speechbrain_ext.report.plots import phone_picture
+
+        phone_picture(
+            heard,
+            timed,
+            job.plot,
+            title=job.audio.name,
+            overwrite=options.force,
+        )
     warning = doubt(heard, timed, *given)
     if warning:
         bar.warn(f"{job.audio.name}: {warning}")
     sure = sum(word.confidence for word in timed) / len(timed)
     return (
         f"{job.audio.name}: {len(timed)} words, {timed[0].onset:.2f} to "
-        f"{timed[-1].offset:.2f} s, mean confidence {sure:.2f} -> {target}"
+        f"{timed[-1].offset:.2f} s, mean confidence {sure:.2f} -> {job.timed}"
     )
 
 

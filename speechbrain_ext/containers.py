@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Formats that are lists of other files, which a stranger's file could choose.
+_LISTS = {"concat", "dash", "hls", "image2", "imf", "rtsp", "sdp", "smil"}
+
 
 def open_container(path, error, what="an audio or video file"):
     """Open a local file; nothing that it names elsewhere is fetched.
@@ -36,9 +39,15 @@ def open_container(path, error, what="an audio or video file"):
     import av
 
     try:
-        return av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+        container = av.open(
+            f"file:{path}", options={"protocol_whitelist": "file"}
+        )
     except (av.FFmpegError, OSError, ValueError):
         raise error(f"{path}: is not {what}, or is damaged") from None
+    if _LISTS & set(container.format.name.split(",")):
+        container.close()
+        raise error(f"{path}: is not {what} but a list of files: name those")
+    return container
 
 
 def decode_frames(container, stream, damage):

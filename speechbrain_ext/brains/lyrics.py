@@ -563,6 +563,7 @@ def run_phone_recognition(hparams, run_opts, train, valid, tests):
             table,
             "Phones of a singing voice, for the alignment of lyrics.",
             "singbrain align FILE LYRICS --model FOLDER_OF_THIS_CARD",
+            "one voice at a time",
         ),
     )
     from speechbrain_ext.report.plots import read_train_log, training_curves

@@ -97,7 +97,8 @@ class SeparationBrain(RecipeBrain):
     """
 
     purpose = "Voice and accompaniment from a recording of both."
-    usage = ""  # options of `singbrain separate` that its models need
+    command = "separate"  # of singbrain, which uses its models
+    usage = ""  # options of that command that its models need
     objective_class = SeparationObjective
 
     @staticmethod
@@ -518,9 +519,15 @@ class SeparationBrain(RecipeBrain):
         table = "\n\n".join(
             f"{test}\n{stats.table()}" for test, stats in results.items()
         )
-        use = ["singbrain separate FILE", *self.usage.split()]
+        use = [f"singbrain {self.command} FILE", *self.usage.split()]
         use += ["--model FOLDER_OF_THIS_CARD -o FOLDER"]
-        card = model_card(name, rows, table, self.purpose, " ".join(use))
+        # What the oracles score is not about the model.
+        own = "\n\n".join(
+            f"{test}\n{stats.table()}"
+            for test, stats in results.items()
+            if ", oracle " not in test
+        )
+        card = model_card(name, rows, own, self.purpose, " ".join(use))
         self.export(output / "model", name, card)
         if not if_main_process():
             return

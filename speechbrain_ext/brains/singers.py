@@ -55,6 +55,7 @@ class SingersBrain(SeparationBrain):
     """
 
     purpose = "The voices of several singers from a recording of them together."
+    command = "split"
 
     def make_dataloader(self, dataset, stage, **kwargs):
         """Make batches of the items of any data set; of one item in tests.

@@ -365,7 +365,7 @@ def yaml_text(model) -> str:
     return re.sub(r"(\n[ ]*(#.*)?)+$", "\n", stream.getvalue())
 
 
-def model_card(name, rows, table, purpose, use) -> str:
+def model_card(name, rows, table, purpose, use, limits="") -> str:
     """Model card of a freshly trained model.
 
     Arguments
@@ -379,6 +379,8 @@ def model_card(name, rows, table, purpose, use) -> str:
         What the model does, one sentence.
     use : str
         Command that uses it.
+    limits : str
+        What it is not for, before what is true of all models. Default: nothing.
 
     Returns
     -------
@@ -389,6 +391,7 @@ def model_card(name, rows, table, purpose, use) -> str:
     songs = len({row["song_id"] for row in rows})
     licences = ", ".join(sorted({row.get("license", "?") for row in rows}))
     command = shlex.join(["python", *map(str, sys.argv)])
+    limits = f"{limits}; " if limits else ""
     return f"""# {name}
 
 {purpose}
@@ -396,8 +399,8 @@ def model_card(name, rows, table, purpose, use) -> str:
 - Use: `{use}`
 - Training data: {songs} songs, {hours:.1f} h, licence {licences}
 - Training command: `{command}`
-- Limits: one voice at a time; only as good on other material than that of the
-  table as you find it to be on a sample of your own.
+- Limits: {limits}only as good on other material than that of the table as you
+  find it to be on a sample of your own.
 
 ```
 {table}

@@ -827,6 +827,7 @@ def run_transcription(
             "Notes (onset, offset, pitch) from a recording of one singing "
             "voice.",
             "singbrain transcribe FILE --model FOLDER_OF_THIS_CARD",
+            "one voice at a time",
         ),
     )
     if if_main_process():

@@ -29,8 +29,8 @@ from speechbrain_ext.lyrics.timed import TimedLyrics
 
 # Of what is heard, as a share: lyrics that fit less are in doubt, and so are
 # those that fit no better by this much than other sounds in their place.
-DOUBTFUL = 0.55
-MARGIN = 0.1
+DOUBTFUL = 0.35
+MARGIN = 0.15
 TURNS = (2, 3, 5)  # places in their lists by which phones become others
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -51,6 +51,14 @@ WEIGHTS = {
     "write": 1,
 }
 
+# What a model is loaded for, beside its name and the device.
+MODEL_SETTINGS = {
+    "separator": (),
+    "transcriber": (),
+    "splitter": ("singers",),
+    "aligner": ("language",),
+}
+
 # Steps of scores: sixteenth notes.
 DIVISION = 16
 
@@ -68,6 +76,11 @@ class SongSettings:
         See `VoiceSeparator.from_hparams`. Default: the shipped one.
     transcriber : str or Path, optional
         See `Transcriber.from_hparams`. Default: the shipped one.
+    isolate : bool
+        Whether to take the voice out of the song; off for recordings of
+        voices alone. Default: True.
+    transcribe : bool
+        Whether to find notes. Default: True.
     singers : int
         How many there are. Default: 1, nothing is split.
     splitter : str or Path, optional
@@ -97,6 +110,8 @@ class SongSettings:
 
     separator: str | Path | None = None
     transcriber: str | Path | None = None
+    isolate: bool = True
+    transcribe: bool = True
     singers: int = 1
     splitter: str | Path | None = None
     aligner: str | Path | None = None
@@ -294,6 +309,41 @@ class SongChain:
             if file.is_file()
         )
 
+    def with_settings(self, **changes) -> SongChain:
+        """Give a chain with other settings, which keeps the loaded models.
+
+        Arguments
+        ---------
+        **changes
+            Settings by their names in `SongSettings`.
+
+        Returns
+        -------
+        SongChain
+
+        Raises
+        ------
+        ConfigError
+            If a number is out of range.
+        ModelError
+            If a model that is named is missing.
+
+        Example
+        -------
+        >>> chain = SongChain().with_settings(title="A song", isolate=False)
+        >>> chain.settings.title, chain.settings.isolate
+        ('A song', False)
+        """
+        made = SongChain(replace(self.settings, **changes))
+        for model, names in MODEL_SETTINGS.items():
+            same = all(
+                getattr(made.settings, name) == getattr(self.settings, name)
+                for name in (model, "device", *names)
+            )
+            if same and model in vars(self):
+                vars(made)[model] = vars(self)[model]
+        return made
+
     # --- the chain ---------------------------------------------------------
 
     def run(
@@ -450,8 +500,10 @@ class _Run:
         self.keys: dict[str, str] = {}
         self.hashes: dict[str, str] = {}
         self.done_weight = 0.0
-        names = ["separate", "transcribe", "rhythm", "write"]
+        names = ["rhythm", "write"]
+        names += ["separate"] * self.settings.isolate
         names += ["split"] * (self.settings.singers > 1)
+        names += ["transcribe"] * self.settings.transcribe
         names += ["align", "listen"]
         self.total_weight = sum(WEIGHTS[name] for name in names)
 
@@ -543,15 +595,19 @@ class _Run:
 
     def all(self):
         """Go through all stages."""
-        self._stage("separate", self._separate)
+        if self.settings.isolate:
+            self._stage("separate", self._separate)
         if not self.voices:
             self.voices = {"vocals": (self.song, self.song_hash)}
-            self.result.warnings.append(
-                "without a voice of its own, notes are read from the whole song"
-            )
+            if self.settings.isolate:
+                self.result.warnings.append(
+                    "without a voice of its own, notes are read from the "
+                    "whole song"
+                )
         if self.settings.singers > 1:
             self._stage("split", self._split)
-        self._stage("transcribe", self._transcribe)
+        if self.settings.transcribe:
+            self._stage("transcribe", self._transcribe)
         if self.lines is not None:
             self._stage("align", self._align)
         self._stage("rhythm", self._rhythm)

@@ -23,8 +23,8 @@ from speechbrain_ext.inference.singer_stitching import (
 from speechbrain_ext.inference.transcriber import checked_device
 from speechbrain_ext.inference.transfer import Tape, put_masks
 
-# Names of the shipped models, by mode.
-KINDS = {"duet": "singer_splitter", "main": "singer_splitter_main"}
+SHIPPED = "singer_splitter"  # the model folder that is taken by default
+MODES = ("duet", "main")
 
 # Cosine of the magnitudes of two outputs from which they are one voice.
 ONE_VOICE = 0.85
@@ -125,9 +125,9 @@ class SingerSplitter:
         model_name="",
         device="cpu",
     ):
-        if mode not in KINDS:
+        if mode not in MODES:
             raise ConfigError(
-                f"mode is {mode!r}: use one of {', '.join(KINDS)}"
+                f"mode is {mode!r}: use one of {', '.join(MODES)}"
             )
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}: use 1 or more")
@@ -158,7 +158,7 @@ class SingerSplitter:
         ---------
         source : str or Path, optional
             Model folder, as `brains.singers` exports it, or name of a shipped
-            model. Default: the shipped one for the mode.
+            model. Default: the shipped one, "singer_splitter".
         device : str
             Where to compute. Default: "cpu".
         overrides : dict, optional
@@ -183,11 +183,11 @@ class SingerSplitter:
             tells another number of singers apart.
         """
         device = checked_device(device)
-        if mode not in KINDS:
+        if mode not in MODES:
             raise ConfigError(
-                f"mode is {mode!r}: use one of {', '.join(KINDS)}"
+                f"mode is {mode!r}: use one of {', '.join(MODES)}"
             )
-        folder = find_model(source, KINDS[mode])
+        folder = find_model(source, SHIPPED)
         hparams = load_model(folder, ("separator",), overrides)
         separator = hparams["separator"]
         for key, right in (

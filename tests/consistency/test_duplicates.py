@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ["speechbrain_ext", "data_prep", "recipes", "benchmarks"]
+CODE = ["speechbrain_ext", "data_prep", "recipes", "benchmarks", "docs"]
 FILES = [*CODE, "pretrained", "tests"]
 # Consecutive statements that make a paragraph.
 RUN = 8

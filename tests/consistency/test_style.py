@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ["speechbrain_ext", "data_prep"]
-CODE = [*LIBRARY, "recipes", "benchmarks"]
+CODE = [*LIBRARY, "recipes", "benchmarks", "docs"]
 TEXTS = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".cff", ".csv", ""}
 # Put together here, so that this file does not contain what it looks for.
 MACHINE_PATH = re.compile(r"(?<![\w.}/])/(work|home|root|tmp/w)" + r"/\w")

@@ -13,6 +13,7 @@ MODELS = {
     "audio_visual_transcriber": 20e6,
     "phone_recognizer": 20e6,
     "separator": 20e6,
+    "singer_splitter": 20e6,
     "transcriber": 20e6,
 }
 

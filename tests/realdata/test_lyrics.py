@@ -6,6 +6,7 @@ import pytest
 from speechbrain_ext.audio import read_audio
 from speechbrain_ext.inference.aligner import LyricsAligner
 from speechbrain_ext.lyrics.acoustic import POCKETSPHINX, PocketSphinxModel
+from speechbrain_ext.lyrics.align import parse_lyrics
 from speechbrain_ext.lyrics.phones import INDEX, fold
 
 pocketsphinx = pytest.importorskip("pocketsphinx")
@@ -91,3 +92,18 @@ def test_words_agree_with_pocketsphinx(sentences):
         ]
     assert np.median(errors) < 0.05
     assert np.mean(np.array(errors) < 0.1) > 0.8
+
+
+def test_words_of_a_song_are_placed_where_it_is_sung(shared_data):
+    song = shared_data / "songs" / "spleeter_example.mp3"
+    if not song.is_file():
+        pytest.skip("no songs/spleeter_example.mp3 in ../shared/data")
+    aligner = LyricsAligner.from_hparams(isolate=True)
+    line = "It always seems like time stands still when I'm with you"
+    found = aligner.align_file(song, parse_lyrics(line))
+    assert [word.word for word in found] == line.split()
+    onsets = [word.onset for word in found]
+    assert onsets == sorted(onsets)
+    # The voice comes in at 2.4 s and is gone at 9.8 s, by eye.
+    assert onsets[0] > 2.2
+    assert found[-1].offset < 10.0

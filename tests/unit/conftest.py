@@ -1,6 +1,9 @@
 """Small recordings and a small model, made on the spot."""
 
 import errno
+import json
+import shutil
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -240,3 +243,67 @@ def tiny_separator(tmp_path_factory):
     modules = {"separator": load_hyperparams(SEPARATOR)["separator"]}
     folder = tmp_path_factory.mktemp("models") / "separator"
     return export_model(folder, SEPARATOR, modules, "# Tiny\n")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium without a window."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("no chromium and chromedriver: apt install chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--disable-gpu",
+        "--window-size=1200,900",
+        # What the browser itself would ask the network for.
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+    ):
+        options.add_argument(argument)
+    options.set_capability(
+        "goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"}
+    )
+    service = webdriver.ChromeService(executable_path=driver)
+    browser = webdriver.Chrome(options=options, service=service)
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture
+def browser_told(browser):
+    """What the console said, as (level, message), and which URLs were asked."""
+
+    def read():
+        messages = [
+            (row["level"], row["message"]) for row in browser.get_log("browser")
+        ]
+        asked = [
+            message["params"]["request"]["url"]
+            for row in browser.get_log("performance")
+            if (message := json.loads(row["message"])["message"])["method"]
+            == "Network.requestWillBeSent"
+        ]
+        return messages, asked
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def wait_for():
+    """Wait until something is true, and give it."""
+
+    def wait(condition, seconds=60.0):
+        end = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < end, "it never came true"
+            time.sleep(0.05)
+        return found
+
+    return wait

@@ -286,6 +286,22 @@ def test_bad_files(tmp_path, write_media, capfd, name, says):
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_list_of_files_is_no_recording(tmp_path):
+    """What a stranger sends must not name another file to be read."""
+    (tmp_path / "songs").mkdir()
+    secret = tmp_path / "secret.mp3"
+    audio.write_audio(secret, np.zeros(16000), 16000)
+    texts = {
+        "a.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n"
+        f"file://{secret}\n#EXT-X-ENDLIST\n",
+        "b.mp3": "ffconcat version 1.0\nfile secret.mp3\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(AudioError, match="but a list of files"):
+            audio.read_audio(tmp_path / name)
+
+
 def test_slice_is_read_although_the_rest_is_not_finite(tmp_path, write_media):
     bad_files(tmp_path, write_media)
     assert len(read_audio(tmp_path / "nan.wav", 0, 1.5)) == 24000

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import time
 from html.parser import HTMLParser
 
@@ -211,53 +210,16 @@ def test_command_refuses(tmp_path, monkeypatch, capsys, arguments, message):
 # --- in a browser ----------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium without a window."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("no chromium and chromedriver: apt install chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        "--disable-gpu",
-        "--window-size=1200,900",
-        # What the browser itself would ask the network for.
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--no-first-run",
-    ):
-        options.add_argument(argument)
-    options.set_capability(
-        "goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"}
-    )
-    service = webdriver.ChromeService(executable_path=driver)
-    browser = webdriver.Chrome(options=options, service=service)
-    yield browser
-    browser.quit()
-
-
 @pytest.fixture
-def shown(browser, page, tmp_path):
+def shown(browser, browser_told, page, tmp_path):
     """The page in the browser; what it complains about is an error."""
     path = write_page(page, tmp_path / "page.html")
     browser.get("about:blank")
-    for log in ("browser", "performance"):
-        browser.get_log(log)  # what is read is gone
+    browser_told()  # what is read is gone
     browser.get(path.as_uri())
     yield browser
-    assert [row["message"] for row in browser.get_log("browser")] == []
-    asked = [
-        message["params"]["request"]["url"]
-        for row in browser.get_log("performance")
-        if (message := json.loads(row["message"])["message"])["method"]
-        == "Network.requestWillBeSent"
-    ]
+    messages, asked = browser_told()
+    assert messages == []
     assert path.as_uri() in asked
     assert {url.split(":")[0] for url in asked} <= {"file", "data", "blob"}
     assert [url for url in asked if url.startswith("file")] == [path.as_uri()]
@@ -266,13 +228,6 @@ def shown(browser, page, tmp_path):
 def position(browser):
     roll = browser.find_element("id", "roll")
     return float(roll.get_attribute("aria-valuenow"))
-
-
-def wait_for(condition, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.05)
 
 
 def cursor(browser):
@@ -301,7 +256,7 @@ def cursor(browser):
 
 
 @pytest.mark.slow
-def test_playing_moves_the_cursor(shown):
+def test_playing_moves_the_cursor(shown, wait_for):
     assert (position(shown), cursor(shown)) == (0, pytest.approx(38, abs=2))
     shown.find_element("id", "play").click()
     wait_for(lambda: position(shown) > 0.4)
@@ -337,7 +292,7 @@ def test_a_click_seeks(shown):
 
 
 @pytest.mark.slow
-def test_tracks_play_together_and_words_are_told(shown):
+def test_tracks_play_together_and_words_are_told(shown, wait_for):
     from selenium.webdriver import ActionChains
 
     for name in ("vocals", "notes", "reference"):

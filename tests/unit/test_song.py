@@ -187,6 +187,45 @@ def test_a_run_that_was_stopped_goes_on(chain, song, tmp_path, monkeypatch):
     assert names(tmp_path / "out") == FILES
 
 
+def test_steps_that_are_not_wanted(models, song, lyrics, tmp_path):
+    voice = SongSettings(isolate=False, report=False, **models)
+    result = SongChain(voice).run(song, tmp_path / "voice")
+    assert result.stages == {"transcribe": "done", "rhythm": "done"}
+    assert result.warnings == [] and result.missing == {}
+    assert names(tmp_path / "voice") == [
+        name for name in FILES if not name.endswith(".wav")
+    ]
+    words = SongSettings(transcribe=False, **models)
+    shares = []
+    result = SongChain(words).run(
+        song,
+        tmp_path / "words",
+        lyrics,
+        progress=lambda stage, share: shares.append((stage, share)),
+    )
+    assert "transcribe" not in result.stages and result.melodies == {}
+    assert len(result.lyrics) == 4
+    assert names(tmp_path / "words") == [
+        *("accompaniment.wav", "report.html", "song.jams", "song.json"),
+        *("song.lrc", "vocals.wav"),
+    ]
+    done = [share for _, share in shares]
+    assert done == sorted(done) and done[-1] == 1
+
+
+def test_other_settings_keep_the_models(chain, tiny_separator):
+    loaded = chain.separator, chain.transcriber
+    chain.aligner  # noqa: B018 (loads it)
+    other = chain.with_settings(title="Title", beats_per_bar=3, language="de")
+    assert (other.separator, other.transcriber) == loaded
+    assert vars(other).keys() & {"aligner"} == set()
+    assert chain.settings.title is None
+    same = SongChain().with_settings(separator=tiny_separator)
+    assert "separator" not in vars(same)
+    with pytest.raises(ModelError, match="no such model folder"):
+        chain.with_settings(separator="none")
+
+
 def test_no_beat_leaves_the_rest(chain, song, tmp_path, monkeypatch):
     monkeypatch.setattr(rhythm, "estimate_rhythm", lambda *_: None)
     monkeypatch.setattr(rhythm, "estimate_key", lambda *_: None)
