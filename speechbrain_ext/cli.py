@@ -2364,7 +2364,7 @@ def _lyrics(options):
     from speechbrain_ext.files import check_input
 
     check_input(audio, AudioError, "audio file")
-    job = _AlignJob(audio, [target])
+    job = _AlignJob(audio, target, None, None)
     _check_outputs([job], options.force)
     from speechbrain_ext.inference.lyrics import LyricsTranscriber
 
@@ -2384,12 +2384,11 @@ def _lyrics_one(job, model, options, bar):
 
     bar.start(job.audio)
     lines = model.transcribe_file(job.audio, bar.progress)
-    with atomic_path(job.outputs[0], options.force) as path:
+    with atomic_path(job.timed, options.force) as path:
         path.write_text("".join(f"{line.text}\n" for line in lines), "utf-8")
     words = sum(len(line.text.split()) for line in lines)
     return (
-        f"{job.audio.name}: {words} words in {len(lines)} lines -> "
-        f"{job.outputs[0]}"
+        f"{job.audio.name}: {words} words in {len(lines)} lines -> {job.timed}"
     )
 
 
