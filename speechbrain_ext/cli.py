@@ -2354,6 +2354,13 @@ def _add_lyrics(parser):
     )
 
 
+class _LyricsJob(NamedTuple):
+    """A recording and the file to write for it."""
+
+    audio: Path
+    outputs: list[Path]
+
+
 def _lyrics(options):
     if options.output == "":
         raise OutputError("the name after -o is empty: name a file")
@@ -2364,7 +2371,7 @@ def _lyrics(options):
     from speechbrain_ext.files import check_input
 
     check_input(audio, AudioError, "audio file")
-    job = _AlignJob(audio, target, None, None)
+    job = _LyricsJob(audio, [target])
     _check_outputs([job], options.force)
     from speechbrain_ext.inference.lyrics import LyricsTranscriber
 
@@ -2384,12 +2391,11 @@ def _lyrics_one(job, model, options, bar):
 
     bar.start(job.audio)
     lines = model.transcribe_file(job.audio, bar.progress)
-    with atomic_path(job.timed, options.force) as path:
+    (target,) = job.outputs
+    with atomic_path(target, options.force) as path:
         path.write_text("".join(f"{line.text}\n" for line in lines), "utf-8")
     words = sum(len(line.text.split()) for line in lines)
-    return (
-        f"{job.audio.name}: {words} words in {len(lines)} lines -> {job.timed}"
-    )
+    return f"{job.audio.name}: {words} words in {len(lines)} lines -> {target}"
 
 
 # --- export ----------------------------------------------------------------

@@ -86,7 +86,7 @@ class SongSettings:
     splitter : str or Path, optional
         See `SingerSplitter.from_hparams`. Default: the shipped one.
     aligner : str or Path, optional
-        See `LyricsAligner.from_hparams`. Default: pocketsphinx.
+        See `LyricsAligner.from_hparams`. Default: the shipped one.
     language : str
         Of the lyrics. Default: "en".
     repeats : bool
