@@ -182,10 +182,7 @@ class PhoneBrain(RecipeBrain):
             )
         if weights["ctc"]:
             terms["ctc"] = self._ctc(said, targets, bounds)
-        for name, value in terms.items():
-            total = self.loss_sums.get(name, 0.0)
-            self.loss_sums[name] = total + value.item()
-        self.loss_count += 1
+        self.count_losses(terms)
         if stage != sb.Stage.TRAIN:
             self._count(said, targets)
         return sum(weights[name] * value for name, value in terms.items())
@@ -239,7 +236,7 @@ class PhoneBrain(RecipeBrain):
         stage : speechbrain.Stage
         epoch : int, optional
         """
-        self.loss_sums, self.loss_count = {}, 0
+        self.forget_losses()
         self.counts = np.zeros(4, np.int64)
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
@@ -251,9 +248,7 @@ class PhoneBrain(RecipeBrain):
         stage_loss : float
         epoch : int, optional
         """
-        logs = {"loss": stage_loss}
-        for name, value in self.loss_sums.items():
-            logs[f"{name}_loss"] = value / max(1, self.loss_count)
+        logs = {"loss": stage_loss, **self.mean_losses()}
         if stage == sb.Stage.TRAIN:
             self.train_logs = logs
             return

@@ -302,10 +302,7 @@ class LyricsBrain(RecipeBrain):
                 label_smoothing=self.hparams.label_smoothing,
             ),
         }
-        for name, value in terms.items():
-            total = self.loss_sums.get(name, 0.0)
-            self.loss_sums[name] = total + value.item()
-        self.loss_count += 1
+        self.count_losses(terms)
         if stage != sb.Stage.TRAIN:
             found = ctc_greedy_decode(heard, lengths, BLANK)
             for name, text, line in zip(
@@ -333,7 +330,7 @@ class LyricsBrain(RecipeBrain):
         stage : speechbrain.Stage
         epoch : int, optional
         """
-        self.loss_sums, self.loss_count = {}, 0
+        self.forget_losses()
         self.errors = LyricsStats()
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
@@ -345,9 +342,7 @@ class LyricsBrain(RecipeBrain):
         stage_loss : float
         epoch : int, optional
         """
-        logs = {"loss": stage_loss}
-        for name, value in self.loss_sums.items():
-            logs[f"{name}_loss"] = value / max(1, self.loss_count)
+        logs = {"loss": stage_loss, **self.mean_losses()}
         if stage == sb.Stage.TRAIN:
             self.train_logs = logs
             return

@@ -228,10 +228,7 @@ class SeparationBrain(RecipeBrain):
             Scalar.
         """
         terms, estimates = predictions
-        for name, value in terms.items():
-            total = self.loss_sums.get(name, 0.0)
-            self.loss_sums[name] = total + value.item()
-        self.loss_count += 1
+        self.count_losses(terms)
         if estimates is not None:
             self._score(batch, estimates.float().cpu().numpy(), stage)
         return sum(terms.values(), torch.zeros((), device=self.device))
@@ -334,7 +331,8 @@ class SeparationBrain(RecipeBrain):
         stage : speechbrain.Stage
         epoch : int, optional
         """
-        self.loss_sums, self.loss_count, self.gains = {}, 0, {}
+        self.forget_losses()
+        self.gains = {}
         self.stats = self.new_stats()
 
     def new_stats(self):
@@ -357,8 +355,7 @@ class SeparationBrain(RecipeBrain):
         """
         logs = {"loss": stage_loss}
         if len(self.loss_sums) > 1:
-            for name, value in self.loss_sums.items():
-                logs[f"{name}_loss"] = value / max(1, self.loss_count)
+            logs |= self.mean_losses()
         if stage == sb.Stage.TRAIN:
             self.train_logs = logs
             return

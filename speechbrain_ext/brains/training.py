@@ -239,6 +239,36 @@ class RecipeBrain(sb.Brain):
             for name, optimizer in self.optimizers_dict.items()
         }
 
+    def forget_losses(self):
+        """Begin to count the terms of the loss anew, for a stage."""
+        self.loss_sums, self.loss_count = {}, 0
+
+    def count_losses(self, terms):
+        """Add the terms of a batch's loss.
+
+        Arguments
+        ---------
+        terms : dict of str to torch.Tensor
+            Scalars by name.
+        """
+        for name, value in terms.items():
+            total = self.loss_sums.get(name, 0.0)
+            self.loss_sums[name] = total + value.item()
+        self.loss_count += 1
+
+    def mean_losses(self):
+        """Give the means of all terms since they were forgotten.
+
+        Returns
+        -------
+        dict of str to float
+            By the names that logs have, `<name>_loss`.
+        """
+        return {
+            f"{name}_loss": value / max(1, self.loss_count)
+            for name, value in self.loss_sums.items()
+        }
+
     def on_fit_batch_start(self, batch, should_step):
         """Seed the step and set its learning rates.
 

@@ -374,10 +374,7 @@ class TranscriptionBrain(RecipeBrain):
             raise ConfigError(
                 f"loss_weights names {min(unknown)}: use {', '.join(terms)}"
             )
-        for name, value in terms.items():
-            total = self.loss_sums.get(name, 0.0)
-            self.loss_sums[name] = total + value.item()
-        self.loss_count += 1
+        self.count_losses(terms)
         if stage != sb.Stage.TRAIN:
             for k, (first, last) in enumerate(bounds.tolist()):
                 self.collector.append(
@@ -455,7 +452,7 @@ class TranscriptionBrain(RecipeBrain):
         stage : speechbrain.Stage
         epoch : int, optional
         """
-        self.loss_sums, self.loss_count = {}, 0
+        self.forget_losses()
         self.collector, self.references = SongCollector(), {}
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
@@ -467,9 +464,7 @@ class TranscriptionBrain(RecipeBrain):
         stage_loss : float
         epoch : int, optional
         """
-        logs = {"loss": stage_loss}
-        for name, value in self.loss_sums.items():
-            logs[f"{name}_loss"] = value / max(1, self.loss_count)
+        logs = {"loss": stage_loss, **self.mean_losses()}
         if stage == sb.Stage.TRAIN:
             self.train_logs = logs
             return
