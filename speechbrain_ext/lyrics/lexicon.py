@@ -117,8 +117,9 @@ class Lexicon:
         if not phones:
             raise LyricsError(
                 f"'{word}' cannot be pronounced in the language "
-                f"'{self.language}': name another language, write it in its "
-                "letters, or leave it out"
+                f"'{self.language}': write it in its letters, leave it out, or "
+                "name the language of the lyrics (--language CODE, after "
+                'pip install "g2p2[CODE]", as el, ja, ru, zh)'
             )
         return phones
 
