@@ -22,7 +22,8 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import process_time
@@ -111,6 +112,8 @@ TONICS = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 LEAST_PHONES = 4
 # A longer pause between words begins a line of the lyrics.
 LINE_S = 0.5
+
+WARM_UP_S = 2.0
 
 
 class TrueSong(NamedTuple):
@@ -239,7 +242,7 @@ def synthetic_song(seed, number, seconds, accompaniment_db) -> TrueSong:
             break
         attempt += 1
     return TrueSong(
-        f"{number + 1:03d}",
+        _name(number),
         clip.mix,
         clip.voice,
         clip.sample_rate,
@@ -765,33 +768,35 @@ def _options(arguments):
     return options
 
 
-def _items(options) -> tuple[int, Iterable]:
-    """How many songs there are, and for each: name, and how to evaluate it."""
+def _synthetic(options, number, seconds, chain, folder):
+    """Render one song or duet, and evaluate the chain on it."""
+    if options.singers > 1:
+        choir = render_choir([options.seed, number], seconds, sample_rate=16000)
+        return evaluate_duet(chain, choir, _name(number), folder)
+    song = synthetic_song(
+        options.seed, number, seconds, options.accompaniment_db
+    )
+    return evaluate_song(chain, song, folder)
+
+
+def _recorded(place, chain, folder):
+    """Read one song, and evaluate the chain on it."""
+    return evaluate_song(chain, read_song(place), folder)
+
+
+def _items(options) -> dict[str, Callable]:
+    """By name of the song, what evaluates a chain on it, using a folder."""
     if options.folder is not None:
         places = songs_of(options.folder)
-        return len(places), (
-            (
-                p.name,
-                lambda chain, to, p=p: evaluate_song(chain, read_song(p), to),
-            )
-            for p in places
-        )
+        return {place.name: partial(_recorded, place) for place in places}
+    return {
+        _name(number): partial(_synthetic, options, number, options.seconds)
+        for number in range(options.songs)
+    }
 
-    def one(chain, folder, number):
-        if options.singers > 1:
-            choir = render_choir(
-                [options.seed, number], options.seconds, sample_rate=16000
-            )
-            return evaluate_duet(chain, choir, f"{number + 1:03d}", folder)
-        song = synthetic_song(
-            options.seed, number, options.seconds, options.accompaniment_db
-        )
-        return evaluate_song(chain, song, folder)
 
-    return options.songs, (
-        (f"{n + 1:03d}", lambda chain, to, n=n: one(chain, to, n))
-        for n in range(options.songs)
-    )
+def _name(number):
+    return f"{number + 1:03d}"
 
 
 def _told(options, arguments) -> str:
@@ -839,21 +844,16 @@ def main(arguments=None):
             report=False,
         )
     )
-    # Loaded now, so that no song's time has it.
-    for model in (
-        ("transcriber", "splitter")
-        if duets
-        else ("separator", "transcriber", "aligner")
-    ):
-        getattr(chain, model)
     stats = ChainStats(
         DUET_MEASURES if duets else MEASURES,
         DUET_CONDITIONS if duets else CONDITIONS,
         _told(options, arguments),
     )
-    count, items = _items(options)
-    failures = []
-    for name, evaluate in tqdm(items, total=count, unit="song", disable=None):
+    items, failures = _items(options), []
+    with TemporaryDirectory() as folder:
+        # Loads all that is needed, so that no song's time has it.
+        _synthetic(options, options.songs, WARM_UP_S, chain, Path(folder))
+    for name, evaluate in tqdm(items.items(), unit="song", disable=None):
         with TemporaryDirectory() as folder:
             scores, failed = evaluate(chain, Path(folder))
         stats.append(name, scores)

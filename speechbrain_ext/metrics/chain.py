@@ -248,10 +248,8 @@ class ChainStats(SongStats):
 
 
 def _cell(mean, low, high, sign="") -> str:
-    """A mean and the half-width of its interval, with three digits or so."""
+    """A mean and the half-width of its interval."""
     if not isfinite(mean):
         return "-"
-    half = (high - low) / 2
-    digits = 1 if max(abs(mean), abs(half) if isfinite(half) else 0) >= 1 else 3
-    cell = f"{mean:{sign}.{digits}f}"
-    return f"{cell} +-{half:.{digits}f}" if isfinite(half) else cell
+    cell = f"{mean:{sign}.1f}"
+    return f"{cell} +-{(high - low) / 2:.1f}" if isfinite(low) else cell
