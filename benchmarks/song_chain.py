@@ -76,7 +76,7 @@ TRUE_WORDS = "found notes, true words: syllable, %"
 TEMPO = "tempo within 4 %, % of songs"
 TEMPO_OCTAVE = "  or its 2, 3, 1/2, 1/3 times, % of songs"
 KEY = "key, % of songs"
-KEY_SCORE = "  by mir_eval's weights, %"
+KEY_SCORE = "  by mir_eval's weights, % of songs"
 STAGES = ("separate", "split", "transcribe", "align", "rhythm", "write")
 TIMES = {stage: f"time: {stage}, % of real time" for stage in STAGES}
 
@@ -548,7 +548,7 @@ def key_scores(true: str, found) -> dict[str, float]:
     -------
     >>> from speechbrain_ext.rhythm import Key
     >>> key_scores("C major", Key("A", "minor", 0.9, 0.1))
-    {'key, % of songs': 0.0, "  by mir_eval's weights, %": 30.0}
+    {'key, % of songs': 0.0, "  by mir_eval's weights, % of songs": 30.0}
     """
     from mir_eval.key import weighted_score
 
