@@ -452,7 +452,7 @@ def score(song: TrueSong, heard: Heard, voice=None) -> dict[str, float]:
     scores = _times(heard, song.seconds)
     if voice is not None:
         scores[SI_SDR] = float(si_sdr([song.voice], [voice])[0])
-    notes = result.melodies["vocals"]
+    notes = _melody(heard)
     scores |= note_scores(song.notes, notes)
     if len(song.words):
         words = result.lyrics
@@ -556,6 +556,11 @@ def key_scores(true: str, found) -> dict[str, float]:
     return {KEY: 100.0 * (value == 1.0), KEY_SCORE: 100.0 * value}
 
 
+def _melody(heard):
+    """Notes of the one voice; none if that stage failed."""
+    return heard.result.melodies.get("vocals", NoteSequence())
+
+
 def _finite(value):
     return value if np.isfinite(value) else np.nan
 
@@ -589,11 +594,9 @@ def evaluate_song(
     """
     heard = hear(chain, song, folder)
     vocals = Path(folder) / "predicted" / "vocals.wav"
-    stems = {
-        "perfect": None,
-        "predicted": audio.read_audio(vocals, sample_rate=None),
-        "mixture": song.mixture,
-    }
+    stems = {"perfect": None, "predicted": None, "mixture": song.mixture}
+    if vocals.is_file():
+        stems["predicted"] = audio.read_audio(vocals, sample_rate=None)
     return (
         {name: score(song, heard[name], stems[name]) for name in CONDITIONS},
         _failures(song.name, heard),
@@ -638,53 +641,40 @@ def evaluate_duet(
     seconds, truth = len(choir.mix) / rate, [clip.notes for clip in choir.clips]
     audio.write_audio(folder / "mixture.wav", choir.mix, rate)
     alone = chain.with_settings(singers=1)
-    heard = {}
+    heard = []
     for k, voice in enumerate(choir.voices):
         path = folder / f"voice{k + 1}.wav"
         audio.write_audio(path, voice, rate)
-        heard[f"perfect {k + 1}"] = _hear(
-            alone, path, folder / f"perfect{k + 1}"
-        )
+        heard.append(_hear(alone, path, folder / f"perfect{k + 1}"))
     mixture = folder / "mixture.wav"
-    heard["split"] = _hear(chain, mixture, folder / "split")
-    heard["mixture"] = _hear(alone, mixture, folder / "mixed")
-    names = sorted(heard["split"].result.melodies)
-    whole = heard["mixture"].result.melodies["vocals"]
+    split = _hear(chain, mixture, folder / "split")
+    mixed = _hear(alone, mixture, folder / "mixed")
     scores = {
         "perfect": _mean(
-            note_scores(
-                notes, heard[f"perfect {k + 1}"].result.melodies["vocals"]
-            )
-            | _times(heard[f"perfect {k + 1}"], seconds)
-            for k, notes in enumerate(truth)
+            note_scores(notes, _melody(one)) | _times(one, seconds)
+            for notes, one in zip(truth, heard, strict=True)
         ),
-        "split": {},
-        "mixture": _mean(note_scores(notes, whole) for notes in truth)
-        | {
-            SI_SDR: float(
-                np.mean(si_sdr(choir.voices, [choir.mix] * len(truth)))
-            )
-        }
-        | _times(heard["mixture"], seconds),
+        "split": _times(split, seconds),
+        "mixture": _mean(note_scores(notes, _melody(mixed)) for notes in truth)
+        | _times(mixed, seconds),
     }
-    if len(names) == len(truth):
+    same = [choir.mix] * len(truth)
+    scores["mixture"][SI_SDR] = float(np.mean(si_sdr(choir.voices, same)))
+    if split.result.stages["split"] != "missing":
+        found = split.result.melodies
+        names = sorted(found)
+        files = [folder / "split" / f"{name}.wav" for name in names]
         voices = np.stack(
-            [
-                audio.read_audio(
-                    folder / "split" / f"{name}.wav", sample_rate=None
-                )
-                for name in names
-            ]
+            [audio.read_audio(f, sample_rate=None) for f in files]
         )
         order, gains = assign_outputs(choir.voices, voices)
-        found = heard["split"].result.melodies
-        scores["split"] = _mean(
+        scores["split"] |= _mean(
             note_scores(notes, found[names[k]])
             for notes, k in zip(truth, order, strict=True)
         )
-        scores["split"] |= {SI_SDR: float(np.mean(gains))}
-        scores["split"] |= _times(heard["split"], seconds)
-    return scores, _failures(name, heard)
+        scores["split"][SI_SDR] = float(np.mean(gains))
+    told = {f"voice {k}": one for k, one in enumerate(heard, start=1)}
+    return scores, _failures(name, told | {"split": split, "mixture": mixed})
 
 
 def _mean(rows):
