@@ -205,7 +205,7 @@ class ChainStats(SongStats):
         wide = max(map(len, (title, *self.metrics))) + 2
         pairs = list(zip(self.fields[1:], self.fields, strict=False))
         names = [*self.fields, *(f"{one} - {two}" for one, two in pairs)]
-        widths = [max(16, len(name) + 2) for name in names]
+        widths = [max(14, len(name) + 2) for name in names]
         heads = zip(names, widths, strict=True)
         lines = [f"{title:{wide}}" + "".join(f"{n:>{w}}" for n, w in heads)]
         for measure in self.metrics:
