@@ -205,3 +205,23 @@ def test_settings_are_checked():
         SingersLoss("mse")
     with pytest.raises(ConfigError, match="order is 'random': use one of ass"):
         SingersLoss(order="random")
+
+
+def test_frames_have_an_order_each():
+    sources = noise(2, 2, 1, 4096)
+    swapped = sources.clone()
+    swapped[..., 2048:] = sources.flip(1)[..., 2048:]
+    by_frame = SingersLoss(
+        spectral_weight=0.0, frame_weight=0.5, frame_window=64
+    )
+    terms = by_frame.terms([swapped], sources)
+    assert terms["error"] > -4  # half of it is the other's
+    # All but the frames at the change are right, and the limit is 40 dB.
+    assert -20 < terms["frames"] < -7.5
+    assert by_frame.terms([sources.flip(1)], sources)["frames"] == (
+        pytest.approx(-20, abs=0.01)
+    )
+    alone = SingersLoss(spectral_weight=0.0, weight=0.0, frame_weight=1.0)
+    assert list(alone.terms([sources], sources)) == ["frames"]
+    with pytest.raises(ConfigError, match="nothing would be learnt"):
+        SingersLoss(spectral_weight=0.0, weight=0.0)
