@@ -218,6 +218,21 @@ examples:
   singbrain evaluate separation references/ separated/ --protocol si --json
 """
 
+_EVALUATE_SINGERS = """\
+REF_DIR and EST_DIR are folders of songs: a folder per song with singer1.wav,
+singer2.wav ..., or files <song>_singer1.wav and so on (wav, flac, mp3 ...), as
+`singbrain split` writes them. Songs are paired by name.
+
+Outputs are assigned to the singers once per song, in the order with the best
+SI-SDR; "fixed SI-SDRi" is what is gained if singer1 is to be singer1. The swap
+rate says how often singers change places among the outputs, "away" for how
+much of the song they are on another one than over the whole song.
+
+examples:
+  singbrain evaluate singers references/ voices/ --csv scores.csv
+  singbrain evaluate singers references/ voices/ --stoi --pitch --json
+"""
+
 _PREPARE = """\
 examples:
   singbrain prepare --list
@@ -478,6 +493,15 @@ def _parser():
             _evaluate_separation,
             "score separated songs against their sources",
             _EVALUATE_SEPARATION,
+        )
+    )
+    _add_evaluate_singers(
+        command(
+            kinds,
+            "singers",
+            _evaluate_singers,
+            "score singers told apart against each of them alone",
+            _EVALUATE_SINGERS,
         )
     )
     _add_evaluate_alignment(
@@ -2555,6 +2579,12 @@ def _add_evaluate_separation(parser):
         "accompaniment; or vocals,drums,bass,other if there are estimates of "
         "such stems)",
     )
+    _add_song_folders(add)
+    _add_score_outputs(parser)
+
+
+def _add_song_folders(add):
+    """Options of what reads songs with a file for each source."""
     add(
         "--mono",
         action="store_true",
@@ -2567,7 +2597,6 @@ def _add_evaluate_separation(parser):
         metavar="N",
         help="songs scored at a time (default: 1)",
     )
-    _add_score_outputs(parser)
 
 
 def _evaluate_separation(options):
@@ -2598,6 +2627,55 @@ def _evaluate_separation(options):
         for metric in PROTOCOLS[options.protocol].shown
     }
     _show_scores(options, found, as_json, columns, "dB", scale=1)
+
+
+# --- evaluate singers ------------------------------------------------------
+
+
+def _add_evaluate_singers(parser):
+    add = parser.add_argument
+    add("reference", metavar="REF_DIR", help="folder of the true voices")
+    add("estimate", metavar="EST_DIR", help="folder of the separated ones")
+    add(
+        "--no-bss",
+        action="store_true",
+        help="leave out SDR, SIR and SAR, which take longest",
+    )
+    add(
+        "--stoi",
+        action="store_true",
+        help="also intelligibility (needs the package pystoi)",
+    )
+    add(
+        "--pitch",
+        action="store_true",
+        help="also how much the singers' pitch ranges overlap",
+    )
+    _add_song_folders(add)
+    _add_score_outputs(parser)
+
+
+def _evaluate_singers(options):
+    from speechbrain_ext.metrics.singers import (
+        as_json,
+        evaluate_singer_folders,
+    )
+
+    _check_csv(options)
+    _check_jobs(options)
+    with _song_bar() as progress:
+        found = evaluate_singer_folders(
+            options.reference,
+            options.estimate,
+            options.mono,
+            options.jobs,
+            progress,
+            bss=not options.no_bss,
+            stoi=options.stoi,
+            pitch=options.pitch,
+        )
+    columns = {m: lambda song, m=m: song.scores[m] for m in found[0].metrics}
+    _show_scores(options, found, as_json, columns, "dB, share", scale=1)
 
 
 # --- evaluate alignment ----------------------------------------------------
