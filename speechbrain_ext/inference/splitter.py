@@ -26,8 +26,9 @@ from speechbrain_ext.inference.transfer import Tape, put_masks
 SHIPPED = "singer_splitter"  # the model folder that is taken by default
 MODES = ("duet", "main")
 
-# Cosine of the magnitudes of two outputs from which they are one voice.
-ONE_VOICE = 0.85
+# Cosine of the magnitudes of two outputs from which they are one voice in any
+# case, and how likely that is to be told of else.
+ONE_VOICE, LIKELY = 0.85, 0.5
 
 # An output is nearly silent if it is so far below the loudest one, dB.
 NEARLY_SILENT_DB = -35.0
@@ -53,6 +54,8 @@ class Split(NamedTuple):
         See `singer_stitching.Decision`.
     levels_db : np.ndarray (voices,)
         Of the voices, relative to the loudest.
+    one_voice : np.ndarray (voices, voices)
+        How likely two of them are one, 0 to 1 (`inference.one_voice`).
     warnings : list of str
         One line for everything that is to be told.
     """
@@ -64,7 +67,29 @@ class Split(NamedTuple):
     confidences: np.ndarray
     likeness: np.ndarray
     levels_db: np.ndarray
+    one_voice: np.ndarray
     warnings: list[str]
+
+    def as_json(self) -> dict:
+        """All of it as plain numbers and lists.
+
+        Returns
+        -------
+        dict
+            By the names of the fields; None for what is not finite.
+        """
+        return {name: _plain(value) for name, value in self._asdict().items()}
+
+
+def _plain(value):
+    """A value for JSON."""
+    if isinstance(value, np.ndarray):
+        return [_plain(part) for part in value.tolist()]
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    if isinstance(value, float):
+        return round(value, 4) if np.isfinite(value) else None
+    return value
 
 
 class SingerSplitter:
@@ -392,12 +417,16 @@ class SingerSplitter:
         for i in range(len(names)):
             for j in range(i + 1, len(names)):
                 alike = decision.likeness[i, j]
-                if alike >= ONE_VOICE and not (silent[i] or silent[j]):
-                    warnings.append(
-                        f"{name}: {names[i]} and {names[j]} are one voice "
-                        f"(likeness {alike:.2f}, from {ONE_VOICE}): there may "
-                        "be fewer singers"
-                    )
+                likely = decision.one_voice[i, j] >= LIKELY
+                if not (likely or alike >= ONE_VOICE) or silent[[i, j]].any():
+                    continue
+                same = 100 * decision.same_pitch[i, j]
+                warnings.append(
+                    f"{name}: {names[i]} and {names[j]} seem to be one voice "
+                    f"(same pitch {same:.0f} % of the time, likeness "
+                    f"{alike:.2f}): there may be fewer singers, or they sing "
+                    "in unison or in turn"
+                )
         doubtful = np.flatnonzero(decision.confidences < DOUBTFUL)
         if len(doubtful) and not len(warnings):
             worst = doubtful[decision.confidences[doubtful].argmin()]
@@ -415,5 +444,6 @@ class SingerSplitter:
             decision.confidences,
             decision.likeness,
             decision.levels_db,
+            decision.one_voice,
             warnings,
         )
