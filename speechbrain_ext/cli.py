@@ -1875,15 +1875,15 @@ def _add_separator(parser, help):
 
 
 class _SeparationJob(NamedTuple):
-    """One song, the files to write for it with their stems, and a picture."""
+    """One song, files to write for it with their stems, and one more file."""
 
     audio: Path
     stems: dict[Path, str]
-    plot: Path | None
+    more: Path | None
 
     @property
     def outputs(self):
-        return [*self.stems, *([self.plot] if self.plot else [])]
+        return [*self.stems, *([self.more] if self.more else [])]
 
 
 def _separate(options):
@@ -1913,7 +1913,12 @@ def _separate(options):
     if options.mixture:
         stems = separator.checked_stems([*stems, "mixture"])
     jobs = _plan_separation(
-        inputs, target, options, stems, formats, options.plot
+        inputs,
+        target,
+        options,
+        stems,
+        formats,
+        "separation.png" if options.plot else None,
     )
     _check_names(jobs)
     _check_outputs(jobs, options.force)
@@ -1950,7 +1955,7 @@ def _listed(text, option):
     return list(dict.fromkeys(names))
 
 
-def _plan_separation(inputs, target, options, stems, formats, plot=False):
+def _plan_separation(inputs, target, options, stems, formats, more=None):
     """Decide what is written where; nothing is touched yet."""
     jobs = []
     for audio, stem in inputs.items():
@@ -1960,8 +1965,8 @@ def _plan_separation(inputs, target, options, stems, formats, plot=False):
             for name in stems
             for suffix in formats
         }
-        picture = base.with_name(f"{base.name}_separation.png")
-        jobs.append(_SeparationJob(audio, files, picture if plot else None))
+        last = more and base.with_name(f"{base.name}_{more}")
+        jobs.append(_SeparationJob(audio, files, last))
     return _without_results(jobs, options)
 
 
@@ -1989,7 +1994,7 @@ def _separate_one(job, model, options, bar):
     separator, phones = model
     bar.start(job.audio)
     sketches, listen = {}, None
-    if job.plot:
+    if job.more:
         from speechbrain_ext.report.spectrogram import Sketch
 
         def listen(sample_rate, parts):
@@ -2001,13 +2006,13 @@ def _separate_one(job, model, options, bar):
     done = separator.separate_file(
         job.audio, job.stems, options.force, bar.progress, listen, phones
     )
-    if job.plot:
+    if job.more:
         from speechbrain_ext.report.plots import separation_figure
 
         separation_figure(
             sketches.pop("mixture"),
             sketches,
-            job.plot,
+            job.more,
             title=job.audio.name,
             overwrite=options.force,
         )
@@ -2063,13 +2068,14 @@ def _add_split(parser):
         "--window",
         type=float,
         metavar="S",
-        help="seconds that the model hears at once (default: 12)",
+        help="seconds that the model hears at once (default: 30)",
     )
     add(
         "--hop",
         type=float,
         metavar="S",
-        help="seconds from part to part (default: two thirds of the window)",
+        help="seconds from part to part (default: 4 less than the window, or "
+        "two thirds of it)",
     )
     add(
         "--vad",
@@ -2097,20 +2103,32 @@ def _add_split(parser):
         metavar="N",
         help="parts per forward pass (default: 1)",
     )
+    add = parser.add_argument
+    add(
+        "--confidence",
+        action="store_true",
+        help="also write <song>_confidence.csv: at each border of two parts, "
+        "how sure it is that nobody changes places",
+    )
+    add(
+        "--json",
+        action="store_true",
+        help="print what was found as JSON and nothing else",
+    )
 
 
 def _split(options):
+    import json
+
     formats, target = _sound_outputs(options, "voice")
     inputs = _inputs(options.audio, options.recursive)
     from speechbrain_ext.inference.singer_stitching import (
-        HOP_S,
         WINDOW_S,
         Stitching,
     )
     from speechbrain_ext.inference.splitter import SingerSplitter
 
     window_s = WINDOW_S if options.window is None else options.window
-    hop_s = window_s * HOP_S / WINDOW_S if options.hop is None else options.hop
     encoder = None
     if options.encoder is not None:
         if not Path(options.encoder).is_dir():
@@ -2124,7 +2142,7 @@ def _split(options):
     stitching = Stitching(
         options.stitching,
         window_s,
-        hop_s,
+        options.hop,
         options.vad,
         options.features,
         encoder,
@@ -2137,19 +2155,38 @@ def _split(options):
         stitching=stitching,
         batch_size=options.batch,
     )
-    jobs = _plan_separation(inputs, target, options, splitter.singers, formats)
+    jobs = _plan_separation(
+        inputs,
+        target,
+        options,
+        splitter.singers,
+        formats,
+        "confidence.csv" if options.confidence else None,
+    )
     _check_names(jobs)
     _check_outputs(jobs, options.force)
+    options.quiet, told = options.quiet or options.json, []
     with _folders(jobs):
-        _work(jobs, _split_one, splitter, options)
+        try:
+            _work(jobs, _split_one, (splitter, told), options)
+        finally:
+            if options.json:
+                print(json.dumps({"songs": told}, ensure_ascii=False))
 
 
-def _split_one(job, splitter, options, bar):
+def _split_one(job, model, options, bar):
     """Split a recording, write its files, and tell about it."""
+    splitter, told = model
     bar.start(job.audio)
     done = splitter.split_file(
         job.audio, job.stems, options.force, bar.progress
     )
+    if job.more:
+        done.write_confidences(job.more, options.force)
+    files = {name: str(path) for path, name in job.stems.items()}
+    if job.more:
+        files["confidence"] = str(job.more)
+    told.append({"song": str(job.audio), **done.as_json(), "files": files})
     return _told_separation(job, done, bar)
 
 

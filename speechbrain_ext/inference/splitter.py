@@ -10,6 +10,7 @@ import numpy as np
 
 from speechbrain_ext import audio
 from speechbrain_ext.errors import AudioError, ConfigError, ModelError
+from speechbrain_ext.files import atomic_path
 from speechbrain_ext.inference.model_folder import (
     HYPERPARAMS,
     find_model,
@@ -79,6 +80,27 @@ class Split(NamedTuple):
             By the names of the fields; None for what is not finite.
         """
         return {name: _plain(value) for name, value in self._asdict().items()}
+
+    def write_confidences(self, path, overwrite: bool = False) -> None:
+        """Write a CSV with a row for each border of two chunks.
+
+        Arguments
+        ---------
+        path : str or Path
+            The file. Columns: time_s, confidence (0 to 1).
+        overwrite : bool
+            Whether an existing file may be replaced. Default: False.
+
+        Raises
+        ------
+        OutputError
+            If the file exists or cannot be written.
+        """
+        rows = zip(self.times, self.confidences, strict=True)
+        lines = [f"{time:.3f},{sure:.4f}" for time, sure in rows]
+        text = "\n".join(["time_s,confidence", *lines, ""])
+        with atomic_path(path, overwrite) as temporary:
+            temporary.write_text(text, "utf-8", newline="\n")
 
 
 def _plain(value):

@@ -312,8 +312,13 @@ def test_blending_one_thing_gives_it(lengths, fade):
         ({"way": "best"}, "stitching 'best': use one of global, ola"),
         ({"activity": "ears"}, "voice activity 'ears': use one of spec"),
         ({"features": "x"}, "features 'x': use one of mfcc"),
-        ({"window_s": 3.0}, "window_s is 3 and hop_s 8: the hop must be"),
-        ({"hop_s": 2.0}, "window_s is 12 and hop_s 2"),
+        (
+            {"window_s": 3.0, "hop_s": 8.0},
+            "window_s is 3 and hop_s 8: the hop must be",
+        ),
+        ({"hop_s": 2.0}, "window_s is 30 and hop_s 2"),
+        ({"window_s": 0.0}, "window_s is 0 and hop_s 0"),
+        ({"context_s": -1.0}, "context_s is -1.0: use 0 or more"),
         ({"way": "w2v"}, "'w2v' needs an encoder"),
     ],
 )
