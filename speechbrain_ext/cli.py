@@ -151,6 +151,9 @@ examples:
       the main voice is singer1
   singbrain split duet.wav --model MODEL --stitching ola
       joins the parts of the recording in a published way
+  singbrain split duet.wav --confidence --json
+      also writes duet_confidence.csv, how sure it is at each border of two
+      parts; prints what was found as JSON
 Voices have the rate, channels, length and level of the song and add up to it.
 """
 

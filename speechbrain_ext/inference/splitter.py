@@ -343,8 +343,8 @@ class SingerSplitter:
         Raises
         ------
         AudioError
-            If the file cannot be read, or a format cannot hold its rate or
-            channels.
+            If the file cannot be read, is silent from end to end, or a format
+            cannot hold its rate or channels.
         ConfigError
             If the model has no such voice.
         OutputError
@@ -374,6 +374,10 @@ class SingerSplitter:
             decision = stack.enter_context(
                 self._decided(blocks, rate, progress)
             )
+            if not np.isfinite(decision.levels_db).any():
+                raise AudioError(
+                    f"{path}: is silent: there are no voices to split"
+                )
             for voices in self._voices(decision, blocks(), rate, path):
                 for writer, place in zip(files.writers, places, strict=True):
                     writer.write(voices[:, place])

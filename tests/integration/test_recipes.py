@@ -85,6 +85,7 @@ USES = {
         "_vocals.wav",
     ),
     "singers": ("mean of", ["split"], "_singer2.wav"),
+    "three_singers": ("mean of", ["split", "--singers", "3"], "_singer3.wav"),
     "main_singer": ("mean of", ["split", "--mode", "main"], "_singer1.wav"),
 }
 

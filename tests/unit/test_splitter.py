@@ -382,9 +382,13 @@ def test_split_with_an_encoder(home, songs, split, tmp_path):
         (["{songs}", "--format", "ogg"], "unknown audio format 'ogg'"),
         (["{songs}", "-o", "x.wav"], "is one for each voice: name a folder"),
         (["text.wav"], "text.wav: is not an audio or video file"),
+        (["{songs}/../silent.wav"], "silent.wav: is silent: there are no voic"),
+        (["{songs}/../empty.wav"], "empty.wav: contains no samples"),
     ],
 )
 def test_bad_input_to_split(home, songs, split, capsys, arguments, says):
+    for name, length in (("silent", 8000), ("empty", 0)):
+        soundfile.write(songs.parent / f"{name}.wav", np.zeros(length), 8000)
     (home / "text.wav").write_text("These are words.\n" * 99)
     arguments = [word.format(songs=songs) for word in arguments]
     if "-o" not in arguments:
