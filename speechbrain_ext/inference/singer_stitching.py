@@ -709,7 +709,8 @@ class SingerStitcher:
     ...     network, ["one", "two"], 4000, 128, 32, window="sqrt_hann"
     ... ).eval()
     >>> wav = np.random.default_rng(0).normal(size=(76000, 1)).astype("f4")
-    >>> with SingerStitcher(separator).decide(lambda: [wav], 4000) as found:
+    >>> stitcher = SingerStitcher(separator, Stitching(window_s=12.0))
+    >>> with stitcher.decide(lambda: [wav], 4000) as found:
     ...     masks = np.concatenate(list(found.masks()))
     >>> masks.shape, found.orders.shape, len(found.confidences)
     ((2376, 2, 1, 65), (2, 2), 1)
