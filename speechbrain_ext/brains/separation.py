@@ -535,6 +535,7 @@ class SeparationBrain(RecipeBrain):
         log = self.hparams.train_logger.save_file
         if Path(log).exists():
             training_curves(read_train_log(log), output / "training.png", True)
+        (output / "results").mkdir(exist_ok=True)  # without a test, none is
         with atomic_path(output / "results" / "summary.txt", True) as path:
             path.write_text(table + "\n", encoding="utf-8")
         print(f"\n{table}\n\nresults: {output / 'results'}")

@@ -115,6 +115,29 @@ def test_spectral_l1_by_its_formula():
         spectral_l1(estimates, sources, (64,))
 
 
+def test_spectral_l1_at_the_published_sizes():
+    """Against torch.stft: windows of 2048, 1024, 512, a quarter on."""
+    estimates, sources = noise(2, 6000), noise(2, 6000, seed=1)
+    expected = 0.0
+    for size in (2048, 1024, 512):
+        hop = size // 4
+        error = torch.stft(
+            estimates - sources,
+            size,
+            hop,
+            window=torch.hann_window(size).sqrt(),
+            center=False,
+            return_complex=True,
+        )
+        error = error * 2 * hop**0.5 / size
+        error[:, [0, -1]] /= 2**0.5
+        parts = torch.cat([error.real, error.imag], 1)
+        expected += 100 * parts.abs().mean().item()
+    found = spectral_l1(estimates, sources, (2048, 1024, 512)).item()
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert SingersLoss().windows == (2048, 1024, 512)
+
+
 # --- one order for all terms ------------------------------------------------
 
 
