@@ -10,10 +10,12 @@ time it makes pieces of it, which differ from two voices in four ways:
 - together: they seldom sound at the same time, since most frames go to one.
 
 `one_voice` weighs them by a logistic regression. Its numbers come from outputs
-of the shipped splitter for 74 solos and 115 pairs, alike loud or 10 dB apart:
+of the first stage of the shipped splitter for 74 solos and 115 pairs, alike loud or 10 dB apart:
 of five singers of MIR-1K (annar and khair were kept for testing), with
 themselves too, and of MiniSinging; and from 60 such pairs, singing at once or
-in turn, that were taken apart perfectly but for a leak of 12 to 30 dB.
+in turn, that were taken apart perfectly but for a leak of 12 to 30 dB. Where it
+begins to say so was chosen again, on the same singers, for the splitter that is
+shipped now.
 
 Two who sing in unison have one pitch as well; those who sing in turn are one
 voice at a time to a network that mixes them up. So what is said names them too.
@@ -42,7 +44,7 @@ _ASSUMED, _ASSUMED_S = 0.6, 0.2
 _LEVEL_DB = 10.0
 
 # Of the logistic regression: same pitch, likeness, level per 10 dB, together.
-_OFFSET, _WEIGHTS = -8.5, (9.3, 9.2, 3.4, -5.6)
+_OFFSET, _WEIGHTS = -7.6, (9.3, 9.2, 3.4, -5.6)
 
 
 def count_frames(magnitudes, mixture, sample_rate) -> np.ndarray:
