@@ -15,6 +15,7 @@ does (Ray), and results come only when all are there (Ray).
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -182,6 +183,8 @@ def _by_dask(function, items, n_jobs, address):
 @contextmanager
 def _dask_client(distributed, n_jobs, address):
     """A client of a cluster that exists or is made."""
+    from dask import config
+
     if address is not None:
         try:
             client = distributed.Client(
@@ -194,6 +197,8 @@ def _dask_client(distributed, n_jobs, address):
         return
     with (
         tempfile.TemporaryDirectory(prefix="singbrain-dask-") as folder,
+        # Of the scheduler, too, which takes no such argument.
+        config.set({"temporary-directory": folder}),
         distributed.LocalCluster(
             n_workers=n_jobs,
             threads_per_worker=1,
@@ -201,9 +206,8 @@ def _dask_client(distributed, n_jobs, address):
             memory_limit=None,  # as for the processes of joblib
             host="127.0.0.1",
             dashboard_address=None,
-            local_directory=folder,
             scheduler_kwargs={"allowed_failures": DEATHS - 1},
-            silence_logs="critical",
+            silence_logs=logging.CRITICAL,
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
@@ -224,7 +228,7 @@ def _by_ray(function, items, n_jobs, address, gpu):
     ray = optional_library("ray", "ray", "ray", "the back-end ray")
     from ray.exceptions import RayError, RayTaskError
 
-    with _ray_cluster(ray, n_jobs, address):
+    with _ray_cluster(ray, n_jobs, address), _without_news():
         # Told what to do again by us and not by Ray, which never gives up a
         # task that takes too much memory.
         task = ray.remote(_call).options(max_retries=0, num_gpus=int(gpu))
@@ -258,6 +262,20 @@ def _by_ray(function, items, n_jobs, address, gpu):
 
 def _call(function, item):
     return function(item)
+
+
+@contextmanager
+def _without_news():
+    """Keep Ray from printing, among our results, that a worker died."""
+    from ray._private import worker
+
+    printer = "print_to_stdstream"
+    before = getattr(worker, printer, None)
+    setattr(worker, printer, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        setattr(worker, printer, before)
 
 
 @contextmanager

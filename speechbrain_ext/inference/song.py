@@ -555,7 +555,11 @@ def _as_asked(job, result):
         return replace(result, song=job.song, folder=job.folder)
     if isinstance(result, ClusterError):
         return ClusterError(f"{job.song}: {result}")
-    return result
+    told = str(result)
+    for path in job:
+        if isinstance(path, Path):
+            told = told.replace(str(path.absolute()), str(path))
+    return type(result)(told)
 
 
 def _sweep(owner, job):
