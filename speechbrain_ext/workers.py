@@ -6,11 +6,12 @@
 * `dask`: a Dask cluster, by `distributed.Client.submit`;
 * `ray`: a Ray cluster, by Ray's tasks.
 
-Workers may die. What they were doing is done again by another one, and what is
-done is not; an item that costs one worker after the other is given up, and the
-others are not. joblib has back-ends for both clusters too, but with them an
-item that kills its workers ends the whole run (Dask), a worker that is killed
-does (Ray), and results come only when all are there (Ray).
+Workers may die. What they were doing is done again by another one, and what was
+done is not (but by joblib, which ends all its processes with the first); an
+item that costs one worker after the other is given up, and the others are not.
+joblib has back-ends for both clusters too, but with them an item that kills its
+workers ends the whole run (Dask), a worker that is killed does (Ray), and
+results come only when all are there (Ray).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from speechbrain_ext.errors import (
     ClusterError,
@@ -41,6 +42,9 @@ PATIENCE_S = 15.0
 
 # Ray's least; what comes back from songs is small.
 _RAY_STORE_BYTES = 80 * 10**6
+
+# What `ray.init` raises if it can neither connect nor start.
+_RAY_FAULTS = (OSError, RuntimeError, ValueError, AssertionError)
 
 # Longest name of a folder in which Ray can make its sockets.
 _RAY_FOLDER_LENGTH = 30
@@ -125,6 +129,16 @@ def _given_up(deaths):
     )
 
 
+def _in_order(results):
+    """Give results by their numbers, 0, 1 ..., as soon as may be."""
+    found, place = {}, 0
+    for number, result in results:
+        found[number] = result
+        while place in found:
+            yield found.pop(place)
+            place += 1
+
+
 # --- joblib ----------------------------------------------------------------
 
 
@@ -161,9 +175,17 @@ def _by_dask(function, items, n_jobs, address):
     from distributed.comm import CommClosedError
 
     with _dask_client(distributed, n_jobs, address) as client:
-        futures = [client.submit(function, item, pure=False) for item in items]
-        try:
-            for place, future in enumerate(futures):
+        numbers = {
+            client.submit(function, item, pure=False): number
+            for number, item in enumerate(items)
+        }
+
+        def results():
+            # Each is fetched as soon as it is there: until then it would be
+            # lost with its worker.
+            for future in distributed.as_completed(
+                list(numbers), loop=client.loop
+            ):
                 try:
                     result = future.result()
                 except distributed.KilledWorker:
@@ -171,13 +193,15 @@ def _by_dask(function, items, n_jobs, address):
                 except (CancelledError, CommClosedError):
                     raise ClusterError(
                         f"the Dask cluster at {client.scheduler.address} was "
-                        f"lost when {place} of {len(items)} were done: run it "
-                        "again"
+                        f"lost with {len(numbers)} of {len(items)} to do: run "
+                        "it again"
                     ) from None
-                futures[place] = None  # its workers may forget the result
-                yield result
+                yield numbers.pop(future), result
+
+        try:
+            yield from _in_order(results())
         finally:
-            client.cancel([future for future in futures if future is not None])
+            client.cancel(list(numbers))
 
 
 @contextmanager
@@ -195,30 +219,46 @@ def _dask_client(distributed, n_jobs, address):
         with client:
             yield client
         return
-    with (
-        tempfile.TemporaryDirectory(prefix="singbrain-dask-") as folder,
+    with ExitStack() as stack:
+        open_ = stack.enter_context
+        folder = open_(tempfile.TemporaryDirectory(prefix="singbrain-dask-"))
         # Of the scheduler, too, which takes no such argument.
-        config.set({"temporary-directory": folder}),
-        distributed.LocalCluster(
-            n_workers=n_jobs,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=None,  # as for the processes of joblib
-            host="127.0.0.1",
-            dashboard_address=None,
-            scheduler_kwargs={"allowed_failures": DEATHS - 1},
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
+        open_(config.set({"temporary-directory": folder}))
+        try:
+            cluster = open_(
+                distributed.LocalCluster(
+                    n_workers=n_jobs,
+                    threads_per_worker=1,
+                    processes=True,
+                    memory_limit=None,  # as for the processes of joblib
+                    host="127.0.0.1",
+                    dashboard_address=None,
+                    scheduler_kwargs={"allowed_failures": DEATHS - 1},
+                    silence_logs=logging.CRITICAL,
+                )
+            )
+            client = open_(distributed.Client(cluster, set_as_default=False))
+        except (OSError, RuntimeError) as error:
+            raise _no_start("Dask", error) from None
         yield client
 
 
 def _no_answer(what, address, error):
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return ClusterError(
-        f"no {what} answers at {address} ({reason[:200]}): check the address"
+        f"no {what} answers at {address} ({_reason(error)}): check the address"
     )
+
+
+def _no_start(what, error):
+    return ClusterError(
+        f"a local {what} cluster could not be started ({_reason(error)}): try "
+        "again with fewer jobs, or without a back-end"
+    )
+
+
+def _reason(error):
+    """What an error says first, in a few words."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 # --- Ray -------------------------------------------------------------------
@@ -228,20 +268,21 @@ def _by_ray(function, items, n_jobs, address, gpu):
     ray = optional_library("ray", "ray", "ray", "the back-end ray")
     from ray.exceptions import RayError, RayTaskError
 
-    with _ray_cluster(ray, n_jobs, address), _without_news():
+    with _without_news(), _ray_cluster(ray, n_jobs, address):
         # Told what to do again by us and not by Ray, which never gives up a
         # task that takes too much memory.
         task = ray.remote(_call).options(max_retries=0, num_gpus=int(gpu))
         running = {
             task.remote(function, item): k for k, item in enumerate(items)
         }
-        found, deaths, place = {}, Counter(), 0
-        try:
+        deaths = Counter()
+
+        def results():
             while running:
                 ((done,), _) = ray.wait(list(running), num_returns=1)
                 number = running.pop(done)
                 try:
-                    found[number] = ray.get(done)
+                    result = ray.get(done)
                 except RayTaskError as error:
                     # What was raised, without the worker's traceback in it.
                     raise error.cause or error.as_instanceof_cause() from None
@@ -250,10 +291,11 @@ def _by_ray(function, items, n_jobs, address, gpu):
                     if deaths[number] < DEATHS:
                         running[task.remote(function, items[number])] = number
                         continue
-                    found[number] = _given_up(DEATHS)
-                while place in found:
-                    yield found.pop(place)
-                    place += 1
+                    result = _given_up(DEATHS)
+                yield number, result
+
+        try:
+            yield from _in_order(results())
         finally:
             for left in running:
                 with suppress(RayError):
@@ -290,7 +332,7 @@ def _ray_cluster(ray, n_jobs, address):
         _check_ray(address)
         try:
             ray.init(address=address, **quiet)
-        except (OSError, RuntimeError, ValueError, AssertionError) as error:
+        except _RAY_FAULTS as error:
             raise _no_answer("Ray cluster", address, error) from None
         try:
             yield
@@ -302,14 +344,17 @@ def _ray_cluster(ray, n_jobs, address):
     with tempfile.TemporaryDirectory(
         prefix="ray-", dir=_ray_home(), ignore_cleanup_errors=True
     ) as folder:
-        ray.init(
-            address="local",
-            num_cpus=n_jobs,
-            include_dashboard=False,
-            object_store_memory=_RAY_STORE_BYTES,
-            _temp_dir=folder,
-            **quiet,
-        )
+        try:
+            ray.init(
+                address="local",
+                num_cpus=n_jobs,
+                include_dashboard=False,
+                object_store_memory=_RAY_STORE_BYTES,
+                _temp_dir=folder,
+                **quiet,
+            )
+        except _RAY_FAULTS as error:
+            raise _no_start("Ray", error) from None
         try:
             yield
         finally:
