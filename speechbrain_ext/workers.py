@@ -121,11 +121,11 @@ def spread(
         yield from _by_ray(function, items, n_jobs, address, gpu)
 
 
-def _given_up(deaths):
+def _given_up():
     """What is given in place of a result."""
     return ClusterError(
-        f"{deaths} workers died of it, one after the other: it may need more "
-        "memory than they have"
+        f"at least {DEATHS} workers died of it, one after the other: it may "
+        "need more memory than they have"
     )
 
 
@@ -160,7 +160,7 @@ def _by_joblib(function, items, n_jobs):
         except process_executor.TerminatedWorkerError:
             deaths += 1
             if deaths == DEATHS:
-                yield _given_up(deaths)
+                yield _given_up()
                 place, deaths = place + 1, 0
 
 
@@ -175,21 +175,22 @@ def _by_dask(function, items, n_jobs, address):
     from distributed.comm import CommClosedError
 
     with _dask_client(distributed, n_jobs, address) as client:
-        numbers = {
-            client.submit(function, item, pure=False): number
-            for number, item in enumerate(items)
-        }
+        numbers = {}
 
-        def results():
+        def finished(wanted):
+            """Numbers and results; None where workers died too often."""
+            for number in wanted:
+                future = client.submit(function, items[number], pure=False)
+                numbers[future] = number
             # Each is fetched as soon as it is there: until then it would be
             # lost with its worker.
             for future in distributed.as_completed(
                 list(numbers), loop=client.loop
             ):
                 try:
-                    result = future.result()
+                    result = (future.result(),)
                 except distributed.KilledWorker:
-                    result = _given_up(DEATHS)
+                    result = None
                 except (CancelledError, CommClosedError):
                     raise ClusterError(
                         f"the Dask cluster at {client.scheduler.address} was "
@@ -197,6 +198,19 @@ def _by_dask(function, items, n_jobs, address):
                         "it again"
                     ) from None
                 yield numbers.pop(future), result
+
+        def results():
+            # Dask blames all that a dead worker was to do. Whatever does it
+            # alone, at the end, is to blame itself.
+            doubtful = []
+            for number, result in finished(range(len(items))):
+                if result is None:
+                    doubtful.append(number)
+                else:
+                    yield number, *result
+            for number in doubtful:
+                ((_, result),) = finished([number])
+                yield number, *(result or (_given_up(),))
 
         try:
             yield from _in_order(results())
@@ -291,7 +305,7 @@ def _by_ray(function, items, n_jobs, address, gpu):
                     if deaths[number] < DEATHS:
                         running[task.remote(function, items[number])] = number
                         continue
-                    result = _given_up(DEATHS)
+                    result = _given_up()
                 yield number, result
 
         try:

@@ -657,7 +657,9 @@ class _Run:
             if not path.exists() or name == INDEX and self.known:
                 continue
             found = content_hash(path)
-            if found not in (self.known.get(name), replaced.get(name)):
+            known = (self.known.get(name), replaced.get(name))
+            # A worker that only seemed dead may be writing, too.
+            if found not in (*known, self._known("files").get(name)):
                 raise OutputError(
                     f"{path} exists already and is not as an earlier run "
                     "wrote it: use --force to replace it, or another -o"

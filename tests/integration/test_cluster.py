@@ -235,7 +235,7 @@ def test_an_item_that_kills_is_given_up(backend, tmp_path, monkeypatch, capfd):
         items, processes = zip(*found, strict=True)
         assert items == (0, 1, 3, 4) and os.getpid() not in processes
         calls = Counter(path.name[0] for path in tmp_path.iterdir())
-        assert calls["2"] == DEATHS
+        assert calls["2"] >= DEATHS
         # The cluster is still there, and faults of the function are its own.
         with pytest.raises(ConfigError, match="^this is wrong$"):
             list(spread(work, ["wrong"], 2, backend, address))
