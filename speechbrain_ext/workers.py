@@ -16,6 +16,7 @@ results come only when all are there (Ray).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -72,8 +73,8 @@ def spread(
     items : sequence
         They, the function and what it returns go through pickle.
     n_jobs : int
-        Processes that are started. A cluster that exists has its own. Default:
-        1.
+        Processes that are started; one of loky is this one. A cluster that
+        exists has its own. Default: 1.
     backend : {"loky", "dask", "ray"}
         Default: loky, processes of this computer.
     address : str, optional
@@ -192,11 +193,9 @@ def _by_dask(function, items, n_jobs, address):
                 except distributed.KilledWorker:
                     result = None
                 except (CancelledError, CommClosedError):
-                    raise ClusterError(
-                        f"the Dask cluster at {client.scheduler.address} was "
-                        f"lost with {len(numbers)} of {len(items)} to do: run "
-                        "it again"
-                    ) from None
+                    left = len(numbers)
+                    numbers.clear()  # there is nobody to cancel them
+                    raise _lost("Dask", left, items) from None
                 yield numbers.pop(future), result
 
         def results():
@@ -215,7 +214,8 @@ def _by_dask(function, items, n_jobs, address):
         try:
             yield from _in_order(results())
         finally:
-            client.cancel(list(numbers))
+            if numbers:
+                client.cancel(list(numbers))
 
 
 @contextmanager
@@ -228,7 +228,7 @@ def _dask_client(distributed, n_jobs, address):
             client = distributed.Client(
                 address, timeout=PATIENCE_S, set_as_default=False
             )
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, asyncio.TimeoutError) as error:
             raise _no_answer("Dask scheduler", address, error) from None
         with client:
             yield client
@@ -252,7 +252,7 @@ def _dask_client(distributed, n_jobs, address):
                 )
             )
             client = open_(distributed.Client(cluster, set_as_default=False))
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, asyncio.TimeoutError) as error:
             raise _no_start("Dask", error) from None
         yield client
 
@@ -267,6 +267,13 @@ def _no_start(what, error):
     return ClusterError(
         f"a local {what} cluster could not be started ({_reason(error)}): try "
         "again with fewer jobs, or without a back-end"
+    )
+
+
+def _lost(what, left, items):
+    return ClusterError(
+        f"the {what} cluster was lost with {left} of {len(items)} to do: run "
+        "it again"
     )
 
 
@@ -310,6 +317,10 @@ def _by_ray(function, items, n_jobs, address, gpu):
 
         try:
             yield from _in_order(results())
+        except RayTaskError:
+            raise
+        except RayError:
+            raise _lost("Ray", len(running), items) from None
         finally:
             for left in running:
                 with suppress(RayError):
@@ -389,6 +400,7 @@ def _check_ray(address):
     if not (colon and port.isdecimal()):
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), PATIENCE_S)
+        place = host.strip("[]"), int(port)
+        socket.create_connection(place, PATIENCE_S).close()
     except (OSError, OverflowError) as error:
         raise _no_answer("Ray cluster", address, error) from None
