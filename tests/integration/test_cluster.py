@@ -133,6 +133,7 @@ def check_songs(out, printed):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_worker_is_killed(
     backend, album, calls, tmp_path, monkeypatch, capfd
@@ -214,6 +215,7 @@ def running(backend):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_an_item_that_kills_is_given_up(backend, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
