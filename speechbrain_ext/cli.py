@@ -606,7 +606,8 @@ def _add_song(parser):
         type=int,
         default=1,
         metavar="N",
-        help="how many sing; more than one are split (default: 1)",
+        help="how many sing: 1, or as many as the splitter tells apart "
+        "(default: 1)",
     )
     add(
         "--tempo",
