@@ -279,6 +279,10 @@ def owned_by(owner: str) -> Iterator[None]:
     owner : str
         Letters and digits that nobody else uses.
 
+    Yields
+    ------
+    None
+
     Example
     -------
     >>> with (

@@ -512,7 +512,7 @@ def run_songs(
         n_jobs,
         backend,
         cluster,
-        settings.device.startswith("cuda"),
+        settings.device != "cpu",
     )
     left = dict(sent)
     try:
