@@ -33,6 +33,7 @@ from speechbrain_ext.errors import (
     SingBrainError,
     optional_library,
 )
+from speechbrain_ext.workers import BACKENDS
 
 # A picture that is further out of step belongs to something else.
 MAX_LATE_S = 10.0
@@ -80,10 +81,15 @@ examples:
       writes singer1.wav, singer1.mid ... singer2.musicxml too
   singbrain song album/ --lyrics texts/ -o scores --jobs 4
       writes a folder per song; lyrics are those of the same name
+  singbrain song album/ -o scores --backend dask --cluster tcp://head:8786
+      the same by the workers of a Dask cluster, which see the same folders;
+      --backend ray --cluster head:6379 by those of a Ray cluster, and without
+      --cluster by N processes of this computer (--jobs N)
   singbrain song song.mp3 -o score --separator demucs:htdemucs --json
       with another separator; prints what was found as JSON
 Results of stages are kept in DIR/.cache: a run that was stopped goes on, and a
-change does again only what depends on it. What cannot be found (no beat, no
+change does again only what depends on it. A song whose worker dies is done
+again by another one. What cannot be found (no beat, no
 splitter) is told of, and all else is written.
 """
 
@@ -585,9 +591,22 @@ def _add_song(parser):
     add(
         "--jobs",
         type=int,
-        default=1,
         metavar="N",
-        help="songs worked on at a time (default: 1)",
+        help="songs worked on at a time, each by a process (default: 1; those "
+        "of a --cluster are its own)",
+    )
+    add(
+        "--backend",
+        choices=BACKENDS,
+        default=BACKENDS[0],
+        help="what does the work: processes of this computer, or a cluster "
+        "(default: %(default)s)",
+    )
+    add(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Dask scheduler, as tcp://host:8786, or head of a Ray cluster, as "
+        "host:6379 (default: one is started with --jobs processes)",
     )
     add(
         "--cache",
@@ -614,7 +633,8 @@ def _add_song(parser):
         type=int,
         default=1,
         metavar="N",
-        help="how many sing; more than one are split (default: 1)",
+        help="how many sing: 1, or as many as the splitter tells apart "
+        "(default: 1)",
     )
     add(
         "--tempo",
@@ -686,6 +706,13 @@ def _song(options):
     )
     from speechbrain_ext.lyrics.align import read_lyrics
 
+    if options.cluster is not None and options.jobs is not None:
+        raise ConfigError(
+            f"--jobs {options.jobs}: the cluster at {options.cluster} has its "
+            "own workers: leave one of the two out"
+        )
+    if options.jobs is None:
+        options.jobs = 1
     _check_jobs(options)
     if options.output == "":
         raise OutputError("the name after -o is empty: use . for this folder")
@@ -729,7 +756,14 @@ def _song(options):
     told, failed = [], 0
     show = not (options.quiet or options.json)
     with _share_bar(options.quiet) as (progress, write):
-        found = run_songs(jobs, settings, options.jobs, progress)
+        found = run_songs(
+            jobs,
+            settings,
+            options.jobs,
+            progress,
+            options.backend,
+            options.cluster,
+        )
         for job, result in zip(jobs, found, strict=True):
             if not isinstance(result, SongResult):
                 failed += 1

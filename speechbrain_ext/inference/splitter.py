@@ -13,6 +13,7 @@ from speechbrain_ext.errors import AudioError, ConfigError, ModelError
 from speechbrain_ext.files import atomic_path
 from speechbrain_ext.inference.model_folder import (
     HYPERPARAMS,
+    build_model,
     find_model,
     load_model,
 )
@@ -112,6 +113,53 @@ def _plain(value):
     if isinstance(value, float):
         return round(value, 4) if np.isfinite(value) else None
     return value
+
+
+def count_singers(source=None) -> int:
+    """How many singers a model tells apart; its weights are not read.
+
+    Arguments
+    ---------
+    source : str or Path, optional
+        See `SingerSplitter.from_hparams`.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ModelError
+        If the folder is missing, unreadable or unsafe, or the model does not
+        tell singers apart.
+
+    Example
+    -------
+    >>> count_singers()
+    2
+    """
+    folder = find_model(source, SHIPPED)
+    return _count(folder, build_model(folder))
+
+
+def _count(folder, hparams):
+    """How many voices a model gives, none of which is an accompaniment."""
+    sources = getattr(hparams.get("separator"), "sources", None)
+    if sources is None:
+        raise _unusable(folder, "separator")
+    if {"vocals", "accompaniment"} & set(sources):
+        raise ModelError(
+            f"{folder}: its sources are {', '.join(sources)}: take a model "
+            "that tells singers apart, or `singbrain separate`"
+        )
+    return len(sources)
+
+
+def _unusable(folder, key):
+    return ModelError(
+        f"{folder}: {HYPERPARAMS} has no usable '{key}': is this a model of "
+        "another kind?"
+    )
 
 
 class SingerSplitter:
@@ -236,26 +284,14 @@ class SingerSplitter:
             )
         folder = find_model(source, SHIPPED)
         hparams = load_model(folder, ("separator",), overrides)
+        count = _count(folder, hparams)
         separator = hparams["separator"]
-        for key, right in (
-            ("separator", hasattr(separator, "sources")),
-            ("sample_rate", isinstance(hparams.get("sample_rate"), int)),
-        ):
-            if not right:
-                raise ModelError(
-                    f"{folder}: {HYPERPARAMS} has no usable '{key}': is this "
-                    "a model of another kind?"
-                )
+        if not isinstance(hparams.get("sample_rate"), int):
+            raise _unusable(folder, "sample_rate")
         if separator.sample_rate != hparams["sample_rate"]:
             raise ModelError(
                 f"{folder}: the model works at {hparams['sample_rate']} Hz but "
                 f"its separator at {separator.sample_rate} Hz"
-            )
-        count = len(separator.sources)
-        if {"vocals", "accompaniment"} & set(separator.sources):
-            raise ModelError(
-                f"{folder}: its sources are {', '.join(separator.sources)}: "
-                "take a model that tells singers apart, or `singbrain separate`"
             )
         if singers is not None and singers != count:
             raise ConfigError(
