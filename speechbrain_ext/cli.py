@@ -2408,7 +2408,8 @@ def _align_one(job, model, options, bar):
         )
     warning = doubt(heard, timed, *given)
     if warning:
-        bar.warn(f"{job.audio.name}: {warning}")
+        hint = "" if options.isolate else " (--isolate)"
+        bar.warn(f"{job.audio.name}: {warning}{hint}")
     sure = sum(word.confidence for word in timed) / len(timed)
     return (
         f"{job.audio.name}: {len(timed)} words, {timed[0].onset:.2f} to "
