@@ -9,13 +9,13 @@ time it makes pieces of it, which differ from two voices in four ways:
 - level: one of them is softer, since nothing makes them alike loud;
 - together: they seldom sound at the same time, since most frames go to one.
 
-`one_voice` weighs them by a logistic regression. Its numbers come from outputs
-of the first stage of the shipped splitter for 74 solos and 115 pairs, alike loud or 10 dB apart:
-of five singers of MIR-1K (annar and khair were kept for testing), with
-themselves too, and of MiniSinging; and from 60 such pairs, singing at once or
-in turn, that were taken apart perfectly but for a leak of 12 to 30 dB. Where it
-begins to say so was chosen again, on the same singers, for the splitter that is
-shipped now.
+`one_voice` weighs them by a logistic regression. Its weights come from outputs
+of the first stage of the shipped splitter for 74 solos and 115 pairs, alike
+loud or 10 dB apart: of five singers of MIR-1K (annar and khair were kept for
+testing), with themselves too, and of MiniSinging; and from 60 such pairs,
+singing at once or in turn, that were taken apart perfectly but for a leak of 12
+to 30 dB. Where it begins to say so was chosen again, on the same singers, for
+the splitter that is shipped now.
 
 Two who sing in unison have one pitch as well; those who sing in turn are one
 voice at a time to a network that mixes them up. So what is said names them too.
