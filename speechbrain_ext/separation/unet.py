@@ -207,6 +207,10 @@ class UNet(nn.Module):
             The first so many are there in the block; the others, afterwards,
             leave everything as it is until they are trained.
 
+        Yields
+        ------
+        None
+
         Example
         -------
         >>> network = UNet(65, channels=4, growth=2, levels=2).eval()
