@@ -33,6 +33,7 @@ from speechbrain_ext.errors import (
     SingBrainError,
     optional_library,
 )
+from speechbrain_ext.workers import BACKENDS
 
 # A picture that is further out of step belongs to something else.
 MAX_LATE_S = 10.0
@@ -80,10 +81,15 @@ examples:
       writes singer1.wav, singer1.mid ... singer2.musicxml too
   singbrain song album/ --lyrics texts/ -o scores --jobs 4
       writes a folder per song; lyrics are those of the same name
+  singbrain song album/ -o scores --backend dask --cluster tcp://head:8786
+      the same by the workers of a Dask cluster, which see the same folders;
+      --backend ray --cluster head:6379 by those of a Ray cluster, and without
+      --cluster by N processes of this computer (--jobs N)
   singbrain song song.mp3 -o score --separator demucs:htdemucs --json
       with another separator; prints what was found as JSON
 Results of stages are kept in DIR/.cache: a run that was stopped goes on, and a
-change does again only what depends on it. What cannot be found (no beat, no
+change does again only what depends on it. A song whose worker dies is done
+again by another one. What cannot be found (no beat, no
 splitter) is told of, and all else is written.
 """
 
@@ -151,6 +157,9 @@ examples:
       the main voice is singer1
   singbrain split duet.wav --model MODEL --stitching ola
       joins the parts of the recording in a published way
+  singbrain split duet.wav --confidence --json
+      also writes duet_confidence.csv, how sure it is at each border of two
+      parts; prints what was found as JSON
 Voices have the rate, channels, length and level of the song and add up to it.
 """
 
@@ -216,6 +225,21 @@ examples:
   singbrain evaluate separation MIR-1K separated/ --csv scores.csv
   singbrain evaluate separation MUSDB18-HQ/test separated/ --protocol v4
   singbrain evaluate separation references/ separated/ --protocol si --json
+"""
+
+_EVALUATE_SINGERS = """\
+REF_DIR and EST_DIR are folders of songs: a folder per song with singer1.wav,
+singer2.wav ..., or files <song>_singer1.wav and so on (wav, flac, mp3 ...), as
+`singbrain split` writes them. Songs are paired by name.
+
+Outputs are assigned to the singers once per song, in the order with the best
+SI-SDR; "fixed SI-SDRi" is what is gained if singer1 is to be singer1. The swap
+rate says how often singers change places among the outputs, "away" for how
+much of the song they are on another one than over the whole song.
+
+examples:
+  singbrain evaluate singers references/ voices/ --csv scores.csv
+  singbrain evaluate singers references/ voices/ --stoi --pitch --json
 """
 
 _PREPARE = """\
@@ -480,6 +504,15 @@ def _parser():
             _EVALUATE_SEPARATION,
         )
     )
+    _add_evaluate_singers(
+        command(
+            kinds,
+            "singers",
+            _evaluate_singers,
+            "score singers told apart against each of them alone",
+            _EVALUATE_SINGERS,
+        )
+    )
     _add_evaluate_alignment(
         command(
             kinds,
@@ -558,9 +591,22 @@ def _add_song(parser):
     add(
         "--jobs",
         type=int,
-        default=1,
         metavar="N",
-        help="songs worked on at a time (default: 1)",
+        help="songs worked on at a time, each by a process (default: 1; those "
+        "of a --cluster are its own)",
+    )
+    add(
+        "--backend",
+        choices=BACKENDS,
+        default=BACKENDS[0],
+        help="what does the work: processes of this computer, or a cluster "
+        "(default: %(default)s)",
+    )
+    add(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Dask scheduler, as tcp://host:8786, or head of a Ray cluster, as "
+        "host:6379 (default: one is started with --jobs processes)",
     )
     add(
         "--cache",
@@ -587,7 +633,8 @@ def _add_song(parser):
         type=int,
         default=1,
         metavar="N",
-        help="how many sing; more than one are split (default: 1)",
+        help="how many sing: 1, or as many as the splitter tells apart "
+        "(default: 1)",
     )
     add(
         "--tempo",
@@ -659,6 +706,13 @@ def _song(options):
     )
     from speechbrain_ext.lyrics.align import read_lyrics
 
+    if options.cluster is not None and options.jobs is not None:
+        raise ConfigError(
+            f"--jobs {options.jobs}: the cluster at {options.cluster} has its "
+            "own workers: leave one of the two out"
+        )
+    if options.jobs is None:
+        options.jobs = 1
     _check_jobs(options)
     if options.output == "":
         raise OutputError("the name after -o is empty: use . for this folder")
@@ -702,7 +756,14 @@ def _song(options):
     told, failed = [], 0
     show = not (options.quiet or options.json)
     with _share_bar(options.quiet) as (progress, write):
-        found = run_songs(jobs, settings, options.jobs, progress)
+        found = run_songs(
+            jobs,
+            settings,
+            options.jobs,
+            progress,
+            options.backend,
+            options.cluster,
+        )
         for job, result in zip(jobs, found, strict=True):
             if not isinstance(result, SongResult):
                 failed += 1
@@ -1851,15 +1912,15 @@ def _add_separator(parser, help):
 
 
 class _SeparationJob(NamedTuple):
-    """One song, the files to write for it with their stems, and a picture."""
+    """One song, files to write for it with their stems, and one more file."""
 
     audio: Path
     stems: dict[Path, str]
-    plot: Path | None
+    more: Path | None
 
     @property
     def outputs(self):
-        return [*self.stems, *([self.plot] if self.plot else [])]
+        return [*self.stems, *([self.more] if self.more else [])]
 
 
 def _separate(options):
@@ -1889,7 +1950,12 @@ def _separate(options):
     if options.mixture:
         stems = separator.checked_stems([*stems, "mixture"])
     jobs = _plan_separation(
-        inputs, target, options, stems, formats, options.plot
+        inputs,
+        target,
+        options,
+        stems,
+        formats,
+        "separation.png" if options.plot else None,
     )
     _check_names(jobs)
     _check_outputs(jobs, options.force)
@@ -1926,7 +1992,7 @@ def _listed(text, option):
     return list(dict.fromkeys(names))
 
 
-def _plan_separation(inputs, target, options, stems, formats, plot=False):
+def _plan_separation(inputs, target, options, stems, formats, more=None):
     """Decide what is written where; nothing is touched yet."""
     jobs = []
     for audio, stem in inputs.items():
@@ -1936,8 +2002,8 @@ def _plan_separation(inputs, target, options, stems, formats, plot=False):
             for name in stems
             for suffix in formats
         }
-        picture = base.with_name(f"{base.name}_separation.png")
-        jobs.append(_SeparationJob(audio, files, picture if plot else None))
+        last = more and base.with_name(f"{base.name}_{more}")
+        jobs.append(_SeparationJob(audio, files, last))
     return _without_results(jobs, options)
 
 
@@ -1965,7 +2031,7 @@ def _separate_one(job, model, options, bar):
     separator, phones = model
     bar.start(job.audio)
     sketches, listen = {}, None
-    if job.plot:
+    if job.more:
         from speechbrain_ext.report.spectrogram import Sketch
 
         def listen(sample_rate, parts):
@@ -1977,13 +2043,13 @@ def _separate_one(job, model, options, bar):
     done = separator.separate_file(
         job.audio, job.stems, options.force, bar.progress, listen, phones
     )
-    if job.plot:
+    if job.more:
         from speechbrain_ext.report.plots import separation_figure
 
         separation_figure(
             sketches.pop("mixture"),
             sketches,
-            job.plot,
+            job.more,
             title=job.audio.name,
             overwrite=options.force,
         )
@@ -2039,13 +2105,14 @@ def _add_split(parser):
         "--window",
         type=float,
         metavar="S",
-        help="seconds that the model hears at once (default: 12)",
+        help="seconds that the model hears at once (default: 30)",
     )
     add(
         "--hop",
         type=float,
         metavar="S",
-        help="seconds from part to part (default: two thirds of the window)",
+        help="seconds from part to part (default: 4 less than the window, or "
+        "two thirds of it)",
     )
     add(
         "--vad",
@@ -2073,20 +2140,32 @@ def _add_split(parser):
         metavar="N",
         help="parts per forward pass (default: 1)",
     )
+    add = parser.add_argument
+    add(
+        "--confidence",
+        action="store_true",
+        help="also write <song>_confidence.csv: at each border of two parts, "
+        "how sure it is that nobody changes places",
+    )
+    add(
+        "--json",
+        action="store_true",
+        help="print what was found as JSON and nothing else",
+    )
 
 
 def _split(options):
+    import json
+
     formats, target = _sound_outputs(options, "voice")
     inputs = _inputs(options.audio, options.recursive)
     from speechbrain_ext.inference.singer_stitching import (
-        HOP_S,
         WINDOW_S,
         Stitching,
     )
     from speechbrain_ext.inference.splitter import SingerSplitter
 
     window_s = WINDOW_S if options.window is None else options.window
-    hop_s = window_s * HOP_S / WINDOW_S if options.hop is None else options.hop
     encoder = None
     if options.encoder is not None:
         if not Path(options.encoder).is_dir():
@@ -2100,7 +2179,7 @@ def _split(options):
     stitching = Stitching(
         options.stitching,
         window_s,
-        hop_s,
+        options.hop,
         options.vad,
         options.features,
         encoder,
@@ -2113,19 +2192,38 @@ def _split(options):
         stitching=stitching,
         batch_size=options.batch,
     )
-    jobs = _plan_separation(inputs, target, options, splitter.singers, formats)
+    jobs = _plan_separation(
+        inputs,
+        target,
+        options,
+        splitter.singers,
+        formats,
+        "confidence.csv" if options.confidence else None,
+    )
     _check_names(jobs)
     _check_outputs(jobs, options.force)
+    options.quiet, told = options.quiet or options.json, []
     with _folders(jobs):
-        _work(jobs, _split_one, splitter, options)
+        try:
+            _work(jobs, _split_one, (splitter, told), options)
+        finally:
+            if options.json:
+                print(json.dumps({"songs": told}, ensure_ascii=False))
 
 
-def _split_one(job, splitter, options, bar):
+def _split_one(job, model, options, bar):
     """Split a recording, write its files, and tell about it."""
+    splitter, told = model
     bar.start(job.audio)
     done = splitter.split_file(
         job.audio, job.stems, options.force, bar.progress
     )
+    if job.more:
+        done.write_confidences(job.more, options.force)
+    files = {name: str(path) for path, name in job.stems.items()}
+    if job.more:
+        files["confidence"] = str(job.more)
+    told.append({"song": str(job.audio), **done.as_json(), "files": files})
     return _told_separation(job, done, bar)
 
 
@@ -2310,7 +2408,8 @@ def _align_one(job, model, options, bar):
         )
     warning = doubt(heard, timed, *given)
     if warning:
-        bar.warn(f"{job.audio.name}: {warning}")
+        hint = "" if options.isolate else " (--isolate)"
+        bar.warn(f"{job.audio.name}: {warning}{hint}")
     sure = sum(word.confidence for word in timed) / len(timed)
     return (
         f"{job.audio.name}: {len(timed)} words, {timed[0].onset:.2f} to "
@@ -2555,6 +2654,12 @@ def _add_evaluate_separation(parser):
         "accompaniment; or vocals,drums,bass,other if there are estimates of "
         "such stems)",
     )
+    _add_song_folders(add)
+    _add_score_outputs(parser)
+
+
+def _add_song_folders(add):
+    """Options of what reads songs with a file for each source."""
     add(
         "--mono",
         action="store_true",
@@ -2567,7 +2672,6 @@ def _add_evaluate_separation(parser):
         metavar="N",
         help="songs scored at a time (default: 1)",
     )
-    _add_score_outputs(parser)
 
 
 def _evaluate_separation(options):
@@ -2598,6 +2702,55 @@ def _evaluate_separation(options):
         for metric in PROTOCOLS[options.protocol].shown
     }
     _show_scores(options, found, as_json, columns, "dB", scale=1)
+
+
+# --- evaluate singers ------------------------------------------------------
+
+
+def _add_evaluate_singers(parser):
+    add = parser.add_argument
+    add("reference", metavar="REF_DIR", help="folder of the true voices")
+    add("estimate", metavar="EST_DIR", help="folder of the separated ones")
+    add(
+        "--no-bss",
+        action="store_true",
+        help="leave out SDR, SIR and SAR, which take longest",
+    )
+    add(
+        "--stoi",
+        action="store_true",
+        help="also intelligibility (needs the package pystoi)",
+    )
+    add(
+        "--pitch",
+        action="store_true",
+        help="also how much the singers' pitch ranges overlap",
+    )
+    _add_song_folders(add)
+    _add_score_outputs(parser)
+
+
+def _evaluate_singers(options):
+    from speechbrain_ext.metrics.singers import (
+        as_json,
+        evaluate_singer_folders,
+    )
+
+    _check_csv(options)
+    _check_jobs(options)
+    with _song_bar() as progress:
+        found = evaluate_singer_folders(
+            options.reference,
+            options.estimate,
+            options.mono,
+            options.jobs,
+            progress,
+            bss=not options.no_bss,
+            stoi=options.stoi,
+            pitch=options.pitch,
+        )
+    columns = {m: lambda song, m=m: song.scores[m] for m in found[0].metrics}
+    _show_scores(options, found, as_json, columns, "dB, share", scale=1)
 
 
 # --- evaluate alignment ----------------------------------------------------

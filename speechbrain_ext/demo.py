@@ -35,19 +35,19 @@ from speechbrain_ext.errors import (
     AudioError,
     ConfigError,
     LyricsError,
+    ModelError,
     OutputError,
     SingBrainError,
     optional_library,
 )
 from speechbrain_ext.files import atomic_path
-from speechbrain_ext.inference.model_folder import find_model
 from speechbrain_ext.inference.song import SongChain, SongResult, SongSettings
+from speechbrain_ext.inference.splitter import count_singers
 
 ARCHIVE = "song.zip"
 REPORT = "report.html"
 TITLE_LENGTH = 100
 LYRICS_LENGTH = 20_000  # characters: ten times a long song
-MAX_SINGERS = 4
 # Stereo at the highest rate that music is sold in: a header that states more
 # would fill the disk.
 MAX_SAMPLES_PER_S = 2 * 192_000
@@ -175,8 +175,12 @@ upload it again
     def __init__(self, settings=None, limits=None, folder=None):
         self.limits = limits or Limits()
         self.chain = SongChain(settings)
-        if self.chain.settings.splitter is not None:
-            find_model(self.chain.settings.splitter, "singer_splitter")
+        try:
+            self._split_into = count_singers(self.chain.settings.splitter)
+        except ModelError:
+            if self.chain.settings.splitter is not None:
+                raise
+            self._split_into = 1
         self.root = Path(
             tempfile.mkdtemp(prefix="singbrain-demo-", dir=folder)
         ).resolve()
@@ -195,13 +199,10 @@ upload it again
     def __exit__(self, *_):
         self.close()
 
-    def can_split(self) -> bool:
-        """Whether there is a model that tells singers apart."""
-        try:
-            find_model(self.chain.settings.splitter, "singer_splitter")
-        except SingBrainError:
-            return False
-        return True
+    @property
+    def singers(self) -> tuple[int, ...]:
+        """How many singers may be asked for: one, or as the splitter tells."""
+        return (1, self._split_into) if self._split_into > 1 else (1,)
 
     def check(self, wish: Wish) -> None:
         """Refuse what is too much, too strange or nothing at all.
@@ -218,7 +219,8 @@ upload it again
         LyricsError
             If the lyrics are too long.
         ConfigError
-            If nothing is chosen, or more singers than there may be.
+            If nothing is chosen, or a number of singers that the splitter does
+            not tell apart.
         """
         path = Path(wish.recording)
         if not path.resolve().is_relative_to(self.uploads):
@@ -227,10 +229,9 @@ upload it again
             raise AudioError(
                 "the recording is no longer there: upload it again"
             )
-        if not 1 <= wish.singers <= MAX_SINGERS:
-            raise ConfigError(
-                f"{wish.singers} singers: choose 1 to {MAX_SINGERS}"
-            )
+        if wish.singers not in self.singers:
+            known = " or ".join(map(str, self.singers))
+            raise ConfigError(f"{wish.singers} singers: choose {known}")
         lyrics = wish.lyrics.strip()
         if len(lyrics) > LYRICS_LENGTH:
             raise LyricsError(
@@ -629,8 +630,8 @@ def make_app(jobs: Jobs, any_host: bool = False):
 
 def _page(gradio, jobs):
     """What Gradio shows."""
-    limits, split = jobs.limits, jobs.can_split()
-    most = f"{limits.max_seconds / 60:g} minutes and {limits.max_mb:g} MB"
+    limits, most = jobs.limits, jobs.singers[-1]
+    longest = f"{limits.max_seconds / 60:g} minutes and {limits.max_mb:g} MB"
 
     def work(
         recording,
@@ -671,7 +672,7 @@ def _page(gradio, jobs):
                     sources=["upload", "microphone"],
                     type="filepath",
                     buttons=["download"],  # not the one that shares
-                    label=f"Song: at most {most}",
+                    label=f"Song: at most {longest}",
                 )
                 lyrics = gradio.Textbox(
                     label="Lyrics (may be empty)",
@@ -692,17 +693,18 @@ def _page(gradio, jobs):
                     label="Transcribe",
                     info="Find the notes: MIDI, CSV, MusicXML.",
                 )
+                # All that lies between is what no model is there for.
                 singers = gradio.Slider(
                     1,
-                    MAX_SINGERS,
+                    max(most, 2),
                     1,
-                    step=1,
+                    step=max(most - 1, 1),
                     label="Singers",
-                    info="More than one are split."
-                    if split
+                    info=f"{most} are split."
+                    if most > 1
                     else "To split several, start this page with --splitter "
                     "MODEL.",
-                    interactive=split,
+                    interactive=most > 1,
                 )
                 start = gradio.Button("Go", variant="primary", elem_id="go")
         shown = gradio.HTML(elem_id="result", min_height=80)

@@ -45,6 +45,10 @@ class OutputError(SingBrainError):
     """An output exists already or cannot be written."""
 
 
+class ClusterError(SingBrainError):
+    """A cluster cannot be had, or workers died of what they were doing."""
+
+
 class DependencyError(SingBrainError):
     """An optional library or program that a feature needs is missing."""
 

@@ -13,10 +13,14 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from uuid import uuid4
 
 from speechbrain_ext.errors import OutputError
+
+# In the names of temporary files, see `owned_by`.
+_owner: ContextVar[str] = ContextVar("owner", default="")
 
 # What a full or read-only disk says while the caller is still writing.
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
@@ -110,7 +114,7 @@ def atomic_path(path, overwrite: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     target = _check_target(path, overwrite)
-    temporary = target.with_name(f".part-{uuid4().hex}{target.suffix}")
+    temporary = _temporary(target, target.suffix)
     try:
         # Creating it is the only sure test of the right to write, and unlike
         # `tempfile` it leaves the permissions to the user's umask.
@@ -239,7 +243,7 @@ def atomic_folder(path) -> Iterator[Path]:
     path = Path(path)
     target = _resolve(path)
     _check_free(path, target)
-    temporary = target.with_name(f".part-{uuid4().hex}")
+    temporary = _temporary(target)
     try:
         temporary.mkdir()
     except OSError as error:
@@ -261,6 +265,70 @@ def atomic_folder(path) -> Iterator[Path]:
                 "or choose another folder"
             ) from None
         raise
+
+
+@contextmanager
+def owned_by(owner: str) -> Iterator[None]:
+    """Mark the temporary files and folders that are made in the block.
+
+    A process that is killed cannot remove them; whoever started it can then do
+    so with `remove_unfinished`.
+
+    Arguments
+    ---------
+    owner : str
+        Letters and digits that nobody else uses.
+
+    Yields
+    ------
+    None
+
+    Example
+    -------
+    >>> with (
+    ...     owned_by("me1"),
+    ...     atomic_path(getfixture("tmp_path") / "notes.csv") as temporary,
+    ... ):
+    ...     print(temporary.name)
+    .part-me1-....csv
+    """
+    token = _owner.set(f"{owner}-")
+    try:
+        yield
+    finally:
+        _owner.reset(token)
+
+
+def remove_unfinished(folder, owner: str) -> None:
+    """Remove what a dead owner has left in a folder.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Nothing is done if it does not exist.
+    owner : str
+        See `owned_by`.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> for name in (".part-me1-0.csv", ".part-me2-0.csv", "notes.csv"):
+    ...     (folder / name).touch()
+    >>> remove_unfinished(folder, "me1")
+    >>> sorted(file.name for file in folder.iterdir())
+    ['.part-me2-0.csv', 'notes.csv']
+    """
+    for path in list(Path(folder).glob(f".part-{owner}-*")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _temporary(target: Path, suffix="") -> Path:
+    """Name of a hidden sibling."""
+    return target.with_name(f".part-{_owner.get()}{uuid4().hex}{suffix}")
 
 
 def _resolve(path: Path) -> Path:

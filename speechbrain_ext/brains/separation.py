@@ -1,6 +1,7 @@
 """The Brain of systems that separate a voice from its accompaniment."""
 
 import re
+from contextlib import ExitStack
 from io import StringIO
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from speechbrain_ext.files import atomic_path
 from speechbrain_ext.metrics.bss_eval import si_sdr
 from speechbrain_ext.metrics.separation import SeparationStats
 from speechbrain_ext.separation.dataset import separation_dataset
+from speechbrain_ext.separation.unet import UNet
 
 # Longer songs are tested piece by piece, s.
 WHOLE_S = 30.0
@@ -533,6 +535,7 @@ class SeparationBrain(RecipeBrain):
         log = self.hparams.train_logger.save_file
         if Path(log).exists():
             training_curves(read_train_log(log), output / "training.png", True)
+        (output / "results").mkdir(exist_ok=True)  # without a test, none is
         with atomic_path(output / "results" / "summary.txt", True) as path:
             path.write_text(table + "\n", encoding="utf-8")
         print(f"\n{table}\n\nresults: {output / 'results'}")
@@ -582,7 +585,8 @@ def load_start(source, separator):
     """Load the weights that a training starts from.
 
     Those of a whole separator, or those of a separator with one stage into the
-    first stage of one with two.
+    first stage of one with two. A U-net may have more blocks at the bottom
+    than the one it starts from.
 
     Arguments
     ---------
@@ -606,9 +610,20 @@ def load_start(source, separator):
     folder = find_model(source)
     target = separator
     network = getattr(separator, "network", None)
-    if hasattr(network, "stages") and (folder / WEIGHTS).is_file():
+    names = []
+    if (folder / WEIGHTS).is_file():
         with safe_open(folder / WEIGHTS, "pt") as file:
-            staged = any(".network.refiner." in key for key in file.keys())  # noqa: SIM118
-        if not staged:
-            target = nn.ModuleDict({"network": network.first})
-    load_weights(folder, {"separator": target})
+            names = list(file.keys())
+    staged = any(".network.refiner." in name for name in names)
+    if hasattr(network, "stages") and names and not staged:
+        target = nn.ModuleDict({"network": network.first})
+    blocks = {
+        int(found[1])
+        for name in names
+        if (found := re.search(r"\.bottom\.(\d+)\.", name))
+    }
+    with ExitStack() as stack:
+        for module in target.modules():
+            if isinstance(module, UNet) and blocks:
+                stack.enter_context(module.shallower(len(blocks)))
+        load_weights(folder, {"separator": target})

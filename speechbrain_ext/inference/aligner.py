@@ -69,7 +69,7 @@ def doubt(heard, found, lyrics, *options) -> str | None:
     return (
         f"the words fit {100 * share:.0f} % of what is heard, other sounds in "
         f"their place {100 * chance:.0f} %: check that these are its lyrics, "
-        "and that the voice is alone (--isolate)"
+        "and that the voice is alone"
     )
 
 

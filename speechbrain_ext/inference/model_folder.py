@@ -174,12 +174,7 @@ def load_model(folder, modules, overrides=None) -> dict:
     folder = Path(folder)
     path = folder / HYPERPARAMS
     modules = tuple(modules)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ModelError(f"{path}: cannot be read: {reason}") from None
-    hparams = load_hyperparams(text, str(path), overrides)
+    hparams = build_model(folder, overrides)
     missing = [
         name for name in modules if not hasattr(hparams.get(name), "state_dict")
     ]
@@ -190,6 +185,38 @@ def load_model(folder, modules, overrides=None) -> dict:
         )
     load_weights(folder, {name: hparams[name] for name in modules})
     return hparams
+
+
+def build_model(folder, overrides=None) -> dict:
+    """Build a model without its weights, which are random then.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Model folder.
+    overrides : dict, optional
+        See `load_model`.
+
+    Returns
+    -------
+    dict
+        The YAML's keys with their values.
+
+    Raises
+    ------
+    ModelError
+        If the YAML is missing or unreadable, or asks for anything outside
+        `ALLOWED_CLASSES`.
+    ConfigError
+        If an override names an unknown key.
+    """
+    path = Path(folder) / HYPERPARAMS
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ModelError(f"{path}: cannot be read: {reason}") from None
+    return load_hyperparams(text, str(path), overrides)
 
 
 def model_keys(folder) -> set[str]:

@@ -44,6 +44,11 @@ import numpy as np
 
 from speechbrain_ext.audio import loudness_gain, resample_stream
 from speechbrain_ext.errors import ConfigError, OutputError
+from speechbrain_ext.inference.one_voice import (
+    count_frames,
+    one_voice,
+    same_pitch,
+)
 from speechbrain_ext.inference.stitching import Chunk, plan_chunks, run_chunks
 from speechbrain_ext.inference.transfer import Framing
 from speechbrain_ext.inference.voice_activity import (
@@ -62,8 +67,13 @@ WAYS = ("global", "ola", "ola_norm", "w2v", "w2v_chunk", "sf_chunk")
 NEEDS_ENCODER = ("w2v", "w2v_chunk")
 BY_SPANS = ("w2v_chunk", "sf_chunk")
 
-WINDOW_S = 12.0
-HOP_S = 8.0
+# A chunk, and how long neighbours share sound, at most a third of a chunk.
+WINDOW_S = 30.0
+OVERLAP_S = 4.0
+
+# What a network hears beside a chunk, even if it reaches further: the fade to
+# the neighbour takes its borders away.
+CONTEXT_S = 1.0
 
 # Evidence in natural logarithms: of a link with score 1, and of voice prints
 # that differ as much as those of one voice usually do.
@@ -102,10 +112,10 @@ class Stitching:
     way : {"global", "ola", "ola_norm", "w2v", "w2v_chunk", "sf_chunk"}
         See the top of this module. Default: global.
     window_s : float
-        Length of a chunk; the longest active span at once. Default: 12.
-    hop_s : float
+        Length of a chunk; the longest active span at once. Default: 30.
+    hop_s : float, optional
         From chunk to chunk, at least half of `window_s` and less than it.
-        Default: 8.
+        Default: 4 s less than `window_s`, or two thirds of it if that is more.
     activity : {"spec", "webrtc", "silero"}
         How active spans are found. Default: spec.
     features : {"mfcc", "spectral_centroid"}
@@ -113,6 +123,9 @@ class Stitching:
     encoder : torch.nn.Module, optional
         Voice prints by an encoder of `encoders.ssl`; needed for "w2v" and
         "w2v_chunk". Default: `voice_prints.SpectralPrints`.
+    context_s : float
+        What the network hears on both sides of a chunk, if it reaches that far.
+        Default: 1.
 
     Raises
     ------
@@ -127,12 +140,16 @@ class Stitching:
 
     way: str = "global"
     window_s: float = WINDOW_S
-    hop_s: float = HOP_S
+    hop_s: float | None = None
     activity: str = "spec"
     features: str = "mfcc"
     encoder: object = None
+    context_s: float = CONTEXT_S
 
     def __post_init__(self):
+        if self.hop_s is None:
+            shared = min(OVERLAP_S, self.window_s / 3)
+            object.__setattr__(self, "hop_s", self.window_s - shared)
         for what, value, known in (
             ("stitching", self.way, WAYS),
             ("voice activity", self.activity, DETECTORS),
@@ -147,6 +164,8 @@ class Stitching:
                 f"window_s is {self.window_s:g} and hop_s {self.hop_s:g}: the "
                 "hop must be at least half of the window and less than all"
             )
+        if not self.context_s >= 0:
+            raise ConfigError(f"context_s is {self.context_s}: use 0 or more")
         if self.way in NEEDS_ENCODER and self.encoder is None:
             raise ConfigError(
                 f"stitching '{self.way}' needs an encoder: name its folder"
@@ -609,12 +628,27 @@ class Decision:
         Cosine of the magnitudes of two voices over the whole recording.
     levels_db : np.ndarray (voices,)
         Of the voices, relative to the loudest; -inf for silence.
+    same_pitch : np.ndarray (voices, voices)
+        See `one_voice.same_pitch`.
+    one_voice : np.ndarray (voices, voices)
+        How likely two voices are one, see `one_voice.one_voice`.
     """
 
-    def __init__(self, pieces, orders, times, confidences, likeness, levels_db):
+    def __init__(
+        self,
+        pieces,
+        orders,
+        times,
+        confidences,
+        likeness,
+        levels_db,
+        same_pitch,
+        one_voice,
+    ):
         self.pieces, self.orders = pieces, orders
         self.times, self.confidences = times, confidences
         self.likeness, self.levels_db = likeness, levels_db
+        self.same_pitch, self.one_voice = same_pitch, one_voice
         self._spool = self._read = None
         self._fade = 0
 
@@ -635,8 +669,10 @@ class Decision:
         """
         order = np.asarray(order)
         self.orders = self.orders[:, order]
-        self.likeness = self.likeness[np.ix_(order, order)]
         self.levels_db = self.levels_db[order]
+        for name in ("likeness", "same_pitch", "one_voice"):
+            table = getattr(self, name)
+            setattr(self, name, table[np.ix_(order, order)])
 
     def masks(self) -> Iterator[np.ndarray]:
         """Masks of the whole recording.
@@ -673,7 +709,8 @@ class SingerStitcher:
     ...     network, ["one", "two"], 4000, 128, 32, window="sqrt_hann"
     ... ).eval()
     >>> wav = np.random.default_rng(0).normal(size=(76000, 1)).astype("f4")
-    >>> with SingerStitcher(separator).decide(lambda: [wav], 4000) as found:
+    >>> stitcher = SingerStitcher(separator, Stitching(window_s=12.0))
+    >>> with stitcher.decide(lambda: [wav], 4000) as found:
     ...     masks = np.concatenate(list(found.masks()))
     >>> masks.shape, found.orders.shape, len(found.confidences)
     ((2376, 2, 1, 65), (2, 2), 1)
@@ -688,6 +725,7 @@ class SingerStitcher:
         reach = separator.context_s
         self.context = 0
         if reach is not None:
+            reach = min(reach, self.stitching.context_s)
             self.context = math.ceil(reach * self.frames_per_s - 1e-6)
 
     def decide(
@@ -843,7 +881,7 @@ class SingerStitcher:
             kept = masks.real if notes.real else masks
             spool.write(np.ascontiguousarray(kept).tobytes())
             voices = np.ascontiguousarray((masks * mixture).transpose(1, 0, 2))
-            notes.add(piece, voices, mixture)
+            notes.add(piece, voices, mixture, self.rate)
             if prints is not None:
                 notes.add_prints(
                     *prints(
@@ -890,13 +928,21 @@ class SingerStitcher:
                 for a, b in zip(live, live[1:], strict=False)
             ]
         )
-        table = np.zeros((voices, voices))
-        for products, order in zip(notes.products, orders, strict=True):
+        table, counts = (
+            np.zeros((voices, voices)),
+            np.zeros((4, voices, voices)),
+        )
+        sounding = ~notes.silent()
+        for products, count, sounds, order in zip(
+            notes.products, notes.counts, sounding, orders, strict=True
+        ):
             table += products[np.ix_(order, order)]
+            counts += sounds.any() * count[:, order][:, :, order]
         energy = np.diag(table)
         likeness = table / np.sqrt(np.maximum(np.outer(energy, energy), 1e-30))
         with np.errstate(divide="ignore", invalid="ignore"):
             levels = 10 * np.log10(energy / max(energy.max(initial=0), 1e-30))
+        frame_s = 1 / self.frames_per_s
         pieces = sorted([*live, *gaps])
         every, k = np.tile(np.arange(voices), (len(pieces), 1)), 0
         for place, piece in enumerate(pieces):
@@ -910,6 +956,8 @@ class SingerStitcher:
             confidences,
             likeness,
             levels,
+            same_pitch(counts, frame_s),
+            one_voice(counts, frame_s, likeness, levels),
         )
 
     def _masks(self, spool, notes, found, orders):
@@ -932,6 +980,7 @@ class _Notes:
     def __init__(self, voices):
         self.voices, self.real = voices, True
         self.pieces, self.products, self.links = [], [], []
+        self.counts = []
         self.values, self.seconds, self.levels = [], [], []
         self.spread, self.power, self.frames = 1.0, 0.0, 0
 
@@ -941,13 +990,16 @@ class _Notes:
         power = (np.abs(mixture) ** 2).sum((1, 2))
         return float(np.quantile(power, 0.95)) * 10 ** (-SILENT_DB / 10)
 
-    def add(self, piece, voices, mixture):
-        size = np.abs(voices).reshape(self.voices, -1).astype(np.float64)
+    def add(self, piece, voices, mixture, sample_rate):
+        magnitudes = np.abs(voices)
+        power = (np.abs(mixture[:, 0]) ** 2).sum(-1)
+        self.counts.append(count_frames(magnitudes, power, sample_rate))
+        size = magnitudes.reshape(self.voices, -1).astype(np.float64)
         products = size @ size.T
         self.pieces.append(piece)
         self.products.append(products)
         self.levels.append(np.diag(products) / len(mixture))
-        self.power += float((np.abs(mixture) ** 2).sum())
+        self.power += float(power.sum())
         self.frames += len(mixture)
 
     def add_prints(self, values, seconds):
@@ -971,9 +1023,13 @@ class _Notes:
         )
         self.links.append((link, count))
 
+    def silent(self):
+        """Which outputs (chunks, voices) are silent beside the recording."""
+        mean = max(self.power / max(self.frames, 1), 1e-30)
+        return np.array(self.levels) <= mean * 10 ** (-SILENT_DB / 10)
+
     def evidence(self):
         mean = max(self.power / max(self.frames, 1), 1e-30)
-        silent = mean * 10 ** (-SILENT_DB / 10)
         unheard = mean * 10 ** (-UNHEARD_DB / 10)
         links = np.zeros((len(self.links), self.voices, self.voices))
         for k, (link, count) in enumerate(self.links):
@@ -985,7 +1041,7 @@ class _Notes:
         if not self.values:
             return Evidence(links)
         seconds = np.array(self.seconds)
-        seconds[np.array(self.levels) <= silent] = 0.0
+        seconds[self.silent()] = 0.0
         return Evidence(links, np.array(self.values), seconds, self.spread)
 
 

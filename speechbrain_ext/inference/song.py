@@ -15,19 +15,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from threading import local
 from typing import NamedTuple
+from uuid import uuid4
 
 import numpy as np
 
-from speechbrain_ext import audio
+from speechbrain_ext import __version__, audio
 from speechbrain_ext.errors import (
+    ClusterError,
     ConfigError,
+    ModelError,
     OutputError,
     SingBrainError,
 )
-from speechbrain_ext.files import atomic_path
+from speechbrain_ext.files import atomic_path, owned_by, remove_unfinished
 from speechbrain_ext.formats import read_notes, write_notes, write_song_jams
 from speechbrain_ext.inference.stages import Stages, content_hash
 from speechbrain_ext.lyrics.align import SLACK_S, align, read_lyrics
@@ -35,6 +39,7 @@ from speechbrain_ext.lyrics.syllables import Attached, attach, syllables
 from speechbrain_ext.lyrics.timed import TimedLyrics, read_timed, write_timed
 from speechbrain_ext.notes import NoteSequence
 from speechbrain_ext.rhythm import Key, Rhythm
+from speechbrain_ext.workers import spread
 
 CACHE = ".cache"
 INDEX = "song.json"
@@ -223,6 +228,8 @@ class SongChain:
     ------
     ModelError
         If a model that is named is missing.
+    ConfigError
+        If the splitter tells another number of singers apart.
     """
 
     def __init__(self, settings: SongSettings | None = None):
@@ -233,8 +240,8 @@ class SongChain:
             self._model("separator")
         if self.settings.transcriber is not None:
             self._model("transcriber")
-        if self.settings.splitter is not None and self.settings.singers > 1:
-            self._model("singer_splitter")
+        if self.settings.singers > 1:
+            self._check_splitter()
 
     # --- models ------------------------------------------------------------
 
@@ -275,6 +282,24 @@ class SongChain:
         return LyricsAligner.from_hparams(
             self.settings.aligner, self.settings.device, self.settings.language
         )
+
+    def _check_splitter(self):
+        """Refuse a splitter that tells another number of singers apart."""
+        from speechbrain_ext.inference.splitter import count_singers
+
+        wanted = self.settings.singers
+        try:
+            count = count_singers(self.settings.splitter)
+        except ModelError:
+            if self.settings.splitter is not None:
+                raise
+            return
+        if count != wanted:
+            raise ConfigError(
+                f"the splitter tells {count} singers apart, not {wanted}: "
+                f"use --singers {count}, or --splitter with a model for "
+                f"{wanted}"
+            )
 
     def _model(self, kind) -> str:
         """Tell a model by what it holds."""
@@ -324,7 +349,8 @@ class SongChain:
         Raises
         ------
         ConfigError
-            If a number is out of range.
+            If a number is out of range, or the splitter tells another number
+            of singers apart.
         ModelError
             If a model that is named is missing.
 
@@ -421,8 +447,15 @@ def run_songs(
     settings: SongSettings | None = None,
     n_jobs: int = 1,
     progress: Callable[[str, float], None] | None = None,
+    backend: str = "loky",
+    cluster: str | None = None,
 ) -> Iterator[SongResult | SingBrainError]:
     """Work on many songs.
+
+    Computers of a cluster must see the songs, the models and the folders of the
+    results under the same names, and have the same version of SingBrain. A song
+    whose worker dies is taken up again by another one: stages that were done
+    are kept, and nothing half-written stays.
 
     Arguments
     ---------
@@ -433,18 +466,32 @@ def run_songs(
         Songs worked on at a time, each by a process of its own. Default: 1.
     progress : callable, optional
         Called with what is being done and the share that is done, 0 to 1.
+    backend : {"loky", "dask", "ray"}
+        See `workers.spread`. Default: loky, processes of this computer.
+    cluster : str, optional
+        Address of a Dask or Ray cluster. Default: a local one of `n_jobs`
+        processes.
 
     Yields
     ------
     SongResult or SingBrainError
-        Of each song in order: one that cannot be read does not end the others.
+        Of each song in order: one that cannot be read, or that costs one worker
+        after the other, does not end the others.
 
     Raises
     ------
     ModelError
         If a model that is named is missing.
+    ConfigError
+        If the back-end is unknown, the splitter tells another number of singers
+        apart, or a worker has another version of SingBrain.
+    ClusterError
+        If the cluster does not answer, or is lost on the way.
+    DependencyError
+        If the library of the back-end is missing.
     """
-    if n_jobs == 1 or len(jobs) < 2:
+    alone = n_jobs == 1 or len(jobs) < 2
+    if backend == "loky" and cluster is None and alone:
         chain = SongChain(settings)
         for place, job in enumerate(jobs):
 
@@ -455,16 +502,70 @@ def run_songs(
 
             yield _one(chain, job, tell)
         return
-    from joblib import Parallel, delayed
+    # A wrong name of a model is told of at once.
+    settings = SongChain(settings).settings
+    run = uuid4().hex[:16]
+    sent = [(f"{run}{place}", _anywhere(job)) for place, job in enumerate(jobs)]
+    found = spread(
+        partial(_in_process, _anywhere_settings(settings), __version__),
+        sent,
+        n_jobs,
+        backend,
+        cluster,
+        settings.device != "cpu",
+    )
+    left = dict(sent)
+    try:
+        for job, (owner, _), result in zip(jobs, sent, found, strict=True):
+            if progress is not None:
+                done = 1 - (len(left) - 1) / len(jobs)
+                progress(job.song.name[-30:], done)
+            _sweep(owner, left.pop(owner))
+            yield _as_asked(job, result)
+    finally:
+        found.close()
+        for owner, job in left.items():
+            _sweep(owner, job)
 
-    SongChain(settings)  # a wrong name of a model is told of at once
-    work = Parallel(n_jobs=n_jobs, return_as="generator")
-    found = work(delayed(_in_process)(settings, job) for job in jobs)
-    for place, result in enumerate(found, start=1):
-        if progress is not None:
-            name = jobs[place - 1].song.name[-30:]
-            progress(name, place / len(jobs))
-        yield result
+
+def _anywhere(job):
+    """The same job for a process that is at home in another folder."""
+    return SongJob(
+        *(
+            value.absolute() if isinstance(value, Path) else value
+            for value in job
+        )
+    )
+
+
+def _anywhere_settings(settings):
+    """The same settings for a process that is at home in another folder."""
+    models = {name: getattr(settings, name) for name in MODEL_SETTINGS}
+    found = {
+        name: Path(source).absolute()
+        for name, source in models.items()
+        if source is not None and Path(source).exists()
+    }
+    return replace(settings, **found)
+
+
+def _as_asked(job, result):
+    """Tell of a song by the names that it was given."""
+    if isinstance(result, SongResult):
+        return replace(result, song=job.song, folder=job.folder)
+    if isinstance(result, ClusterError):
+        return ClusterError(f"{job.song}: {result}")
+    told = str(result)
+    for path in job:
+        if isinstance(path, Path):
+            told = told.replace(str(path.absolute()), str(path))
+    return type(result)(told)
+
+
+def _sweep(owner, job):
+    """Remove what dead processes have left of a song."""
+    for folder in (job.folder, job.cache or job.folder / CACHE):
+        remove_unfinished(folder, owner)
 
 
 def _one(chain, job, progress=None):
@@ -474,12 +575,22 @@ def _one(chain, job, progress=None):
         return error
 
 
-# A process works on several songs with models that are loaded once.
-_chain = cache(SongChain)
+# A process works on several songs with models that are loaded once. Workers of
+# a cluster may have threads, and stay when the next one asks for other models.
+_own = local()
 
 
-def _in_process(settings, job):
-    return _one(_chain(settings), job)
+def _in_process(settings, version, sent):
+    if version != __version__:
+        raise ConfigError(
+            f"a worker has SingBrain {__version__} but this computer "
+            f"{version}: install the same one"
+        )
+    if getattr(_own, "settings", None) != settings:
+        _own.chain, _own.settings = SongChain(settings), settings
+    owner, job = sent
+    with owned_by(owner):
+        return _one(_own.chain, job)
 
 
 class _Run:
@@ -537,55 +648,61 @@ class _Run:
                 f"{self.folder}: cannot be made ({error.strerror}): choose "
                 "another one with -o"
             ) from None
-        self.known = self._known()
+        self.known = self._known("files")
+        replaced = self._known("replaced")
         if overwrite:
             return
         for name in self.outputs():
             path = self.folder / name
             if not path.exists() or name == INDEX and self.known:
                 continue
-            if self.known.get(name) != content_hash(path):
+            found = content_hash(path)
+            known = (self.known.get(name), replaced.get(name))
+            # A worker that only seemed dead may be writing, too.
+            if found not in (*known, self._known("files").get(name)):
                 raise OutputError(
                     f"{path} exists already and is not as an earlier run "
                     "wrote it: use --force to replace it, or another -o"
                 )
+            self.known[name] = found
 
-    def _known(self):
+    def _known(self, kind):
         """Hashes of files that an earlier run wrote."""
         try:
             told = json.loads((self.folder / INDEX).read_text("utf-8"))
             if told["format"] != FORMAT:
                 return {}
-            return {str(k): str(v) for k, v in told["files"].items()}
+            return {str(k): str(v) for k, v in told[kind].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
 
     def _write(self, name, write):
         """Write a file of the folder; tell of a library that is missing."""
+        path = self.folder / name
         try:
-            write(self.folder / name)
+            with atomic_path(path, True) as temporary:
+                write(temporary)
+                self.hashes[name] = content_hash(temporary)
+                # Before the file has its name, so that a run that is stopped
+                # at any time knows its files again.
+                self._write_index()
         except OutputError:
             raise
         except SingBrainError as error:
             self.result.missing[name] = str(error)
         else:
             self.result.files.append(name)
-            self.hashes[name] = content_hash(self.folder / name)
-            # So that a run that is stopped now knows its files again.
-            self._write_index()
 
     def _copy(self, source, name):
         """Put a file of a stage into the folder, block by block."""
+        path = self.folder / name
+        if path.is_file() and content_hash(path) == content_hash(source):
+            self.hashes[name] = content_hash(path)
+            self.result.files.append(name)
+            return
 
-        def write(path):
-            known = self.known.get(name)
-            if path.exists() and known and content_hash(source) == known:
-                return
-            with (
-                atomic_path(path, True) as temporary,
-                open(source, "rb") as old,
-                open(temporary, "wb") as new,
-            ):
+        def write(temporary):
+            with open(source, "rb") as old, open(temporary, "wb") as new:
                 for block in iter(lambda: old.read(2**22), b""):
                     new.write(block)
 
@@ -855,7 +972,7 @@ class _Run:
         self._write("song.jams", self._jams)
         if self.settings.report and "listen" in result.stages:
             self._write("report.html", self._report)
-        self._write_index()
+        self._write_index(done=True)
         result.files.append(INDEX)
 
     def _names(self):
@@ -986,7 +1103,7 @@ class _Run:
             facts["key"] = result.key.name
         return facts
 
-    def _write_index(self):
+    def _write_index(self, done=False):
         told = self.result.as_json()
         del told["folder"]
         told["song"] = self.song.name
@@ -996,6 +1113,13 @@ class _Run:
             if (self.folder / name).exists()
         }
         told["files"] = old | self.hashes
+        if not done:
+            # One of them may still be as it was.
+            told["replaced"] = {
+                name: known
+                for name, known in old.items()
+                if known != told["files"][name]
+            }
         with atomic_path(self.folder / INDEX, True) as temporary:
             _dump(temporary, told)
 

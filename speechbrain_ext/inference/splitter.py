@@ -10,8 +10,10 @@ import numpy as np
 
 from speechbrain_ext import audio
 from speechbrain_ext.errors import AudioError, ConfigError, ModelError
+from speechbrain_ext.files import atomic_path
 from speechbrain_ext.inference.model_folder import (
     HYPERPARAMS,
+    build_model,
     find_model,
     load_model,
 )
@@ -26,8 +28,9 @@ from speechbrain_ext.inference.transfer import Tape, put_masks
 SHIPPED = "singer_splitter"  # the model folder that is taken by default
 MODES = ("duet", "main")
 
-# Cosine of the magnitudes of two outputs from which they are one voice.
-ONE_VOICE = 0.85
+# Cosine of the magnitudes of two outputs from which they are one voice in any
+# case, and how likely that is to be told of else.
+ONE_VOICE, LIKELY = 0.85, 0.5
 
 # An output is nearly silent if it is so far below the loudest one, dB.
 NEARLY_SILENT_DB = -35.0
@@ -53,6 +56,8 @@ class Split(NamedTuple):
         See `singer_stitching.Decision`.
     levels_db : np.ndarray (voices,)
         Of the voices, relative to the loudest.
+    one_voice : np.ndarray (voices, voices)
+        How likely two of them are one, 0 to 1 (`inference.one_voice`).
     warnings : list of str
         One line for everything that is to be told.
     """
@@ -64,7 +69,97 @@ class Split(NamedTuple):
     confidences: np.ndarray
     likeness: np.ndarray
     levels_db: np.ndarray
+    one_voice: np.ndarray
     warnings: list[str]
+
+    def as_json(self) -> dict:
+        """All of it as plain numbers and lists.
+
+        Returns
+        -------
+        dict
+            By the names of the fields; None for what is not finite.
+        """
+        return {name: _plain(value) for name, value in self._asdict().items()}
+
+    def write_confidences(self, path, overwrite: bool = False) -> None:
+        """Write a CSV with a row for each border of two chunks.
+
+        Arguments
+        ---------
+        path : str or Path
+            The file. Columns: time_s, confidence (0 to 1).
+        overwrite : bool
+            Whether an existing file may be replaced. Default: False.
+
+        Raises
+        ------
+        OutputError
+            If the file exists or cannot be written.
+        """
+        rows = zip(self.times, self.confidences, strict=True)
+        lines = [f"{time:.3f},{sure:.4f}" for time, sure in rows]
+        text = "\n".join(["time_s,confidence", *lines, ""])
+        with atomic_path(path, overwrite) as temporary:
+            temporary.write_text(text, "utf-8", newline="\n")
+
+
+def _plain(value):
+    """A value for JSON."""
+    if isinstance(value, np.ndarray):
+        return [_plain(part) for part in value.tolist()]
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    if isinstance(value, float):
+        return round(value, 4) if np.isfinite(value) else None
+    return value
+
+
+def count_singers(source=None) -> int:
+    """How many singers a model tells apart; its weights are not read.
+
+    Arguments
+    ---------
+    source : str or Path, optional
+        See `SingerSplitter.from_hparams`.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ModelError
+        If the folder is missing, unreadable or unsafe, or the model does not
+        tell singers apart.
+
+    Example
+    -------
+    >>> count_singers()
+    2
+    """
+    folder = find_model(source, SHIPPED)
+    return _count(folder, build_model(folder))
+
+
+def _count(folder, hparams):
+    """How many voices a model gives, none of which is an accompaniment."""
+    sources = getattr(hparams.get("separator"), "sources", None)
+    if sources is None:
+        raise _unusable(folder, "separator")
+    if {"vocals", "accompaniment"} & set(sources):
+        raise ModelError(
+            f"{folder}: its sources are {', '.join(sources)}: take a model "
+            "that tells singers apart, or `singbrain separate`"
+        )
+    return len(sources)
+
+
+def _unusable(folder, key):
+    return ModelError(
+        f"{folder}: {HYPERPARAMS} has no usable '{key}': is this a model of "
+        "another kind?"
+    )
 
 
 class SingerSplitter:
@@ -189,26 +284,14 @@ class SingerSplitter:
             )
         folder = find_model(source, SHIPPED)
         hparams = load_model(folder, ("separator",), overrides)
+        count = _count(folder, hparams)
         separator = hparams["separator"]
-        for key, right in (
-            ("separator", hasattr(separator, "sources")),
-            ("sample_rate", isinstance(hparams.get("sample_rate"), int)),
-        ):
-            if not right:
-                raise ModelError(
-                    f"{folder}: {HYPERPARAMS} has no usable '{key}': is this "
-                    "a model of another kind?"
-                )
+        if not isinstance(hparams.get("sample_rate"), int):
+            raise _unusable(folder, "sample_rate")
         if separator.sample_rate != hparams["sample_rate"]:
             raise ModelError(
                 f"{folder}: the model works at {hparams['sample_rate']} Hz but "
                 f"its separator at {separator.sample_rate} Hz"
-            )
-        count = len(separator.sources)
-        if {"vocals", "accompaniment"} & set(separator.sources):
-            raise ModelError(
-                f"{folder}: its sources are {', '.join(separator.sources)}: "
-                "take a model that tells singers apart, or `singbrain separate`"
             )
         if singers is not None and singers != count:
             raise ConfigError(
@@ -296,8 +379,8 @@ class SingerSplitter:
         Raises
         ------
         AudioError
-            If the file cannot be read, or a format cannot hold its rate or
-            channels.
+            If the file cannot be read, is silent from end to end, or a format
+            cannot hold its rate or channels.
         ConfigError
             If the model has no such voice.
         OutputError
@@ -327,6 +410,10 @@ class SingerSplitter:
             decision = stack.enter_context(
                 self._decided(blocks, rate, progress)
             )
+            if not np.isfinite(decision.levels_db).any():
+                raise AudioError(
+                    f"{path}: is silent: there are no voices to split"
+                )
             for voices in self._voices(decision, blocks(), rate, path):
                 for writer, place in zip(files.writers, places, strict=True):
                     writer.write(voices[:, place])
@@ -392,12 +479,16 @@ class SingerSplitter:
         for i in range(len(names)):
             for j in range(i + 1, len(names)):
                 alike = decision.likeness[i, j]
-                if alike >= ONE_VOICE and not (silent[i] or silent[j]):
-                    warnings.append(
-                        f"{name}: {names[i]} and {names[j]} are one voice "
-                        f"(likeness {alike:.2f}, from {ONE_VOICE}): there may "
-                        "be fewer singers"
-                    )
+                likely = decision.one_voice[i, j] >= LIKELY
+                if not (likely or alike >= ONE_VOICE) or silent[[i, j]].any():
+                    continue
+                same = 100 * decision.same_pitch[i, j]
+                warnings.append(
+                    f"{name}: {names[i]} and {names[j]} seem to be one voice "
+                    f"(same pitch {same:.0f} % of the time, likeness "
+                    f"{alike:.2f}): there may be fewer singers, or they sing "
+                    "in unison or in turn"
+                )
         doubtful = np.flatnonzero(decision.confidences < DOUBTFUL)
         if len(doubtful) and not len(warnings):
             worst = doubtful[decision.confidences[doubtful].argmin()]
@@ -415,5 +506,6 @@ class SingerSplitter:
             decision.confidences,
             decision.likeness,
             decision.levels_db,
+            decision.one_voice,
             warnings,
         )

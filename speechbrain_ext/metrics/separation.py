@@ -23,17 +23,11 @@ from __future__ import annotations
 
 import os
 from math import isfinite
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from speechbrain_ext.audio import (
-    AUDIO_SUFFIXES,
-    audio_info,
-    read_audio,
-    seconds_to_samples,
-)
+from speechbrain_ext.audio import audio_info
 from speechbrain_ext.errors import AudioError, ConfigError, NoteError
 from speechbrain_ext.metrics.bss_eval import (
     FILTER_LENGTH,
@@ -42,6 +36,13 @@ from speechbrain_ext.metrics.bss_eval import (
     median_over_frames,
     si_sdr,
     snr,
+)
+from speechbrain_ext.metrics.song_folders import (
+    audio_files,
+    checked_folders,
+    collect_songs,
+    each_song,
+    read_song,
 )
 from speechbrain_ext.metrics.stats import (
     SongStats,
@@ -69,10 +70,6 @@ ALIASES = {
         "music",
     ),
 }
-
-# Codecs and block sizes add or drop a little at the end; what is missing is
-# silence, what is too much is cut.
-LENGTH_TOLERANCE_S = 0.1
 
 # Widest first column of a table.
 _NAME_WIDTH = 14
@@ -589,16 +586,11 @@ def evaluate_folder(
     ConfigError
         If the protocol is unknown or the names of the sources are not distinct.
     """
-    sides = [Path(reference), Path(estimate)]
-    for path in sides:
-        if not os.path.isdir(path):
-            known = os.path.lexists(path)
-            raise AudioError(
-                f"{path}: {'is no' if known else 'no such'} folder: give the "
-                "folder of the songs"
-            )
+    sides = checked_folders(reference, estimate)
     names = None if sources is None else _checked_names(sources)
-    found = [_collect(path, names) for path in sides]
+    known = {alias: s for s, aliases in ALIASES.items() for alias in aliases}
+    known |= {name.lower(): name for name in (*STEMS, *(names or ()))}
+    found = [collect_songs(path, known) for path in sides]
     references, estimates = found
     if not references:
         references = _mir1k(sides[0])
@@ -626,7 +618,7 @@ def evaluate_folder(
         files = [_choose(sides[0], song, references[song], names)]
         files += [_choose(sides[1], song, estimates[song], targets)]
         work.append((stats._like(), song, *files, mono))
-    for done, part in enumerate(_each(_score_files, work, n_jobs), start=1):
+    for done, part in enumerate(each_song(_score_files, work, n_jobs), start=1):
         stats.extend(part)
         if progress is not None:
             progress(done, len(work))
@@ -637,31 +629,9 @@ def evaluate_folder(
     )
 
 
-def _each(function, work, n_jobs):
-    """Results of calls, in order."""
-    if n_jobs == 1:
-        yield from (function(*arguments) for arguments in work)
-        return
-    from joblib import Parallel, delayed
-
-    yield from Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(function)(*arguments) for arguments in work
-    )
-
-
 def _score_files(stats, song, references, estimates, mono):
     """Score one song's files: (stats,) with that song."""
-    first, rate = references[0][0], audio_info(references[0][0]).sample_rate
-    sides, shape = [], None
-    for paths in (references, estimates):
-        signals = []
-        for group in paths:
-            parts = []
-            for path in group:
-                parts.append(_read(path, first, rate, mono, shape))
-                shape = parts[0].shape
-            signals.append(sum(parts[1:], start=parts[0]))
-        sides.append(np.stack(signals))
+    sides, rate = read_song(references, estimates, mono)
     try:
         stats.append(song, *sides, rate)
     except AudioError as error:
@@ -669,71 +639,11 @@ def _score_files(stats, song, references, estimates, mono):
     return stats
 
 
-def _read(path, first, rate, mono, shape):
-    """A file (channels, samples) that fits the first one of its song."""
-    own = audio_info(path).sample_rate
-    if own != rate:
-        raise AudioError(
-            f"{path}: has {own} Hz but {first} {rate} Hz: resample one of them"
-        )
-    wav = read_audio(path, sample_rate=None, mono=False).T
-    if mono:
-        wav = wav.mean(axis=0, keepdims=True)
-    if shape is None:
-        return wav
-    channels, samples = shape
-    if len(wav) != channels:
-        raise AudioError(
-            f"{path}: has {len(wav)} channels but {first} {channels}: average "
-            "the channels of both with --mono"
-        )
-    if abs(wav.shape[1] - samples) > seconds_to_samples(
-        LENGTH_TOLERANCE_S, rate
-    ):
-        raise AudioError(
-            f"{path}: lasts {wav.shape[1] / rate:.3f} s but {first} "
-            f"{samples / rate:.3f} s: they may differ by "
-            f"{LENGTH_TOLERANCE_S:g} s"
-        )
-    wav = wav[:, :samples]
-    return np.pad(wav, ((0, 0), (0, samples - wav.shape[1])))
-
-
-def _collect(folder, names):
-    """Files of a folder's songs: song to source to list of one path."""
-    known = {alias: s for s, aliases in ALIASES.items() for alias in aliases}
-    known |= {name.lower(): name for name in (*STEMS, *(names or ()))}
-    songs: dict[str, dict[str, list[Path]]] = {}
-
-    def add(song, source, path):
-        entry = songs.setdefault(song, {})
-        if source in entry:
-            raise AudioError(
-                f"{folder}: has {source} of song {song} twice, {path.name} and "
-                f"{entry[source][0].name}: remove one"
-            )
-        entry[source] = [path]
-
-    for path in _visible(folder, Path.is_dir):
-        for file in _audio(path):
-            source = known.get(file.stem.lower())
-            if source:
-                add(path.name, source, file)
-    for path in _audio(folder):
-        # The longest name that fits, as in song_no_vocals.
-        for alias in sorted(known, key=len, reverse=True):
-            song = path.stem[: -len(alias) - 1]
-            if song and path.stem.lower() == f"{song.lower()}_{alias}":
-                add(song, known[alias], path)
-                break
-    return songs
-
-
 def _mir1k(folder):
     """Stereo files of MIR-1K: song to source to list of one channel."""
     inner = folder / MIR1K_CLIPS
     songs = {}
-    for path in _audio(inner if os.path.isdir(inner) else folder):
+    for path in audio_files(inner if os.path.isdir(inner) else folder):
         channels = audio_info(path).channels
         if channels != 2:
             raise AudioError(
@@ -750,27 +660,6 @@ def _mir1k(folder):
             for source, channel in MIR1K_CHANNELS.items()
         }
     return songs
-
-
-def _visible(folder, wanted):
-    """Things of one kind in a folder, sorted, without hidden ones."""
-    try:
-        return [
-            entry
-            for entry in sorted(folder.iterdir())
-            if not entry.name.startswith(".") and wanted(entry)
-        ]
-    except OSError as error:
-        # It may be listed, but what is in it may not be looked at.
-        raise AudioError(
-            f"{folder}: cannot be read: {error.strerror}"
-        ) from None
-
-
-def _audio(folder):
-    """Audio files of a folder."""
-    files = _visible(folder, Path.is_file)
-    return [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
 
 
 def _add_stems(entry):

@@ -30,6 +30,7 @@ import csv
 import io
 import warnings
 from itertools import combinations
+from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +45,12 @@ from speechbrain_ext.metrics.bss_eval import (
     si_sdr,
 )
 from speechbrain_ext.metrics.pitch_ranges import pitch_range, range_overlap
+from speechbrain_ext.metrics.song_folders import (
+    checked_folders,
+    collect_songs,
+    each_song,
+    read_song,
+)
 from speechbrain_ext.metrics.stats import (
     SongStats,
     averages,
@@ -70,6 +77,9 @@ METRICS = ("SI-SDR", "SI-SDRi", "swap rate", "away", "fixed SI-SDRi")
 BSS_METRICS = ("SDR", "SDRi", "SIR", "SAR")
 STOI_METRICS = ("STOI", "STOIi")
 PITCH_METRIC = "pitch overlap"
+
+# Files of a song's singers are called singer1, singer2 ... up to here.
+MOST_SINGERS = 64
 
 # Joins the names of those who sing an item.
 AND = " + "
@@ -719,3 +729,135 @@ class SingersStats(SongStats):
         people = "" if song.n_singers is None else song.n_singers
         first = [song.song, song.voices, people, song.singers]
         return [*first, f"{song.seconds:.3f}", order, *scores]
+
+
+def as_json(stats: SingersStats) -> dict:
+    """Averages over songs, for machines.
+
+    Arguments
+    ---------
+    stats : SingersStats
+        With one item or more.
+
+    Returns
+    -------
+    dict
+        `{"protocol": p, "songs": n, "seconds": s, "<metric>": {"mean": x,
+        "median": x, "low": x, "high": x, "songs": n}, ...}`; None for what is
+        not finite.
+
+    Raises
+    ------
+    NoteError
+        If no item was scored.
+    """
+    summary = stats.summarize()
+
+    def entry(metric):
+        found = {
+            key: summary[f"{metric}_{key}"]
+            for key in ("mean", "median", "low", "high")
+        }
+        found = {k: v if isfinite(v) else None for k, v in found.items()}
+        return found | {"songs": summary[f"{metric}_items"]}
+
+    return {
+        "protocol": stats.protocol(),
+        "songs": summary["items"],
+        "seconds": summary["seconds"],
+    } | {metric: entry(metric) for metric in stats.metrics}
+
+
+def evaluate_singer_folders(
+    reference,
+    estimate,
+    mono: bool = False,
+    n_jobs: int = 1,
+    progress=None,
+    **settings,
+) -> tuple[SingersStats, list[str], list[str]]:
+    """Score a folder of songs whose singers were told apart.
+
+    A song is a folder with `singer1.wav`, `singer2.wav` ..., or files named
+    `<song>_singer1.wav` and so on, in any format of `audio.AUDIO_SUFFIXES`,
+    as `singbrain split` writes them. Who is called singer1 counts for "fixed
+    SI-SDRi" alone.
+
+    Arguments
+    ---------
+    reference, estimate : str or Path
+        Folders.
+    mono : bool
+        Whether to average channels first. Default: False.
+    n_jobs : int
+        Songs scored at a time, as in joblib. Default: 1.
+    progress : callable, optional
+        Called with the number of songs scored and of all songs.
+    **settings
+        Of `SingersStats`.
+
+    Returns
+    -------
+    stats : SingersStats
+        Of the songs on both sides.
+    only_in_reference, only_in_estimate : list of str
+        Names of the songs left out.
+
+    Raises
+    ------
+    AudioError
+        If a folder is missing, a file is faulty, the singers of a song are not
+        as many on both sides, its files differ in sample rate, channels or by
+        more than 0.1 s in length, or no song is on both sides.
+    """
+    sides = checked_folders(reference, estimate)
+    known = {f"singer{k}": f"singer{k}" for k in range(1, MOST_SINGERS + 1)}
+    references, estimates = (collect_songs(path, known) for path in sides)
+    shared = sorted(references.keys() & estimates.keys(), key=natural)
+    if not shared:
+        raise AudioError(
+            f"{sides[0]} and {sides[1]} have no song in common: "
+            f"{len(references)} against {len(estimates)} songs: name files "
+            "<song>/singer1.wav or <song>_singer1.wav on both sides"
+        )
+    stats = SingersStats(**settings)
+    work = []
+    for song in shared:
+        files = []
+        for path, entry in zip(
+            sides, (references[song], estimates[song]), strict=True
+        ):
+            names = [f"singer{k}" for k in range(1, len(entry) + 1)]
+            missing = [name for name in names if name not in entry]
+            if missing or len(names) < 2:
+                raise AudioError(
+                    f"{path}: song {song} has {', '.join(sorted(entry))}: two "
+                    "or more, numbered from singer1 on, are needed"
+                )
+            files.append([entry[name] for name in names])
+        counts = [len(side) for side in files]
+        if counts[0] != counts[1]:
+            raise AudioError(
+                f"{song}: {counts[0]} singers in {sides[0]} but {counts[1]} in "
+                f"{sides[1]}: give as many on both sides"
+            )
+        work.append((stats._like(), song, *files, mono))
+    for done, part in enumerate(each_song(_score_files, work, n_jobs), start=1):
+        stats.extend(part)
+        if progress is not None:
+            progress(done, len(work))
+    return (
+        stats,
+        sorted(references.keys() - estimates.keys(), key=natural),
+        sorted(estimates.keys() - references.keys(), key=natural),
+    )
+
+
+def _score_files(stats, song, references, estimates, mono):
+    """Score the files of one song: (stats,) with that song."""
+    (truth, said), rate = read_song(references, estimates, mono)
+    try:
+        stats.append(song, truth, said, rate, ordered=True)
+    except AudioError as error:
+        raise AudioError(f"{song}: {error}") from None
+    return stats

@@ -260,6 +260,13 @@ class MixtureSettings:
     speed_share : float
         Share of the voices, or of those that are in time with each other, to
         which that happens. Default: 0.5.
+    copies : sequence of (float, float)
+        Factor on the formants, 0.5 to 2, and semitones of pitch: all recordings
+        of singing of the training are there once more with each of these pairs,
+        as those of other singers. They are made when the training begins, which
+        costs nothing later on. Default: none.
+    copied : sequence of str
+        Data sets whose recordings are copied. Default: all.
 
     Raises
     ------
@@ -278,10 +285,14 @@ class MixtureSettings:
     changes: ChangeRanges = field(default_factory=ChangeRanges)
     speed: float = 0.0
     speed_share: float = 0.5
+    copies: tuple[tuple[float, float], ...] = ()
+    copied: tuple[str, ...] = ()
 
     def __post_init__(self):
         # Lists of a YAML.
         object.__setattr__(self, "rest_gain", tuple(self.rest_gain))
+        object.__setattr__(self, "copies", tuple(map(tuple, self.copies)))
+        object.__setattr__(self, "copied", tuple(self.copied))
         if not isinstance(self.voices, int):
             object.__setattr__(self, "voices", tuple(self.voices))
         if not self.segment_s >= MIN_SEGMENT_S:
@@ -310,6 +321,12 @@ class MixtureSettings:
             raise ConfigError(f"level_sd is {self.level_sd}: give at least 0")
         if not 0 <= self.speed <= 12:
             raise ConfigError(f"speed is {self.speed}: use 0 to 12 semitones")
+        for pair in self.copies:
+            if len(pair) != 2 or not 0.5 <= pair[0] <= 2:
+                raise ConfigError(
+                    f"copies has {list(pair)}: give a factor on the formants, "
+                    "0.5 to 2, and semitones"
+                )
         check_share("change_share", self.change_share)
         check_share("speed_share", self.speed_share)
 
@@ -346,6 +363,8 @@ class Recording:
         "singing" or "speech".
     singer, song : str or tuple
         What it has in common with others; unique if unknown.
+    copy : (float, float), optional
+        Factor on the formants and semitones by which it differs from the file.
     """
 
     key: str
@@ -354,6 +373,34 @@ class Recording:
     kind: str
     singer: str | tuple
     song: str | tuple
+    copy: tuple[float, float] | None = None
+
+    def copied(self, pair) -> Recording:
+        """Make the same recording, as that of another singer.
+
+        Arguments
+        ---------
+        pair : (float, float)
+            Factor on the formants and semitones.
+
+        Returns
+        -------
+        Recording
+
+        Example
+        -------
+        >>> recording = Recording("a", "a.wav", 5.0, "singing", "amy", "song")
+        >>> recording.copied((1.2, -3.0)).singer
+        'amy (1.2, -3)'
+        """
+        name = f" ({pair[0]:g}, {pair[1]:g})"
+        other = isinstance(self.singer, str)
+        return replace(
+            self,
+            key=self.key + name,
+            singer=self.singer + name if other else (self.key + name, "singer"),
+            copy=pair,
+        )
 
 
 def recording_key(row: dict) -> str:
@@ -406,6 +453,8 @@ class Pools:
     ---------
     rows : list of dict
         Of one or several manifests. The rows of a song are one recording.
+    copies, copied
+        See `MixtureSettings`.
 
     Raises
     ------
@@ -420,12 +469,12 @@ class Pools:
     ['a']
     """
 
-    def __init__(self, rows):
+    def __init__(self, rows, copies=(), copied=()):
         if not rows:
             raise ManifestError(
                 "the manifest holds 0 segments: prepare the corpus again"
             )
-        found = {}
+        found, sets = {}, {}
         for row in rows:
             if not row.get("wav"):
                 raise ManifestError(
@@ -453,6 +502,14 @@ class Pools:
             found[key] = Recording(
                 key, str(row["wav"]), stop, kind, singer, song
             )
+            sets[key] = row.get("dataset")
+        found |= {
+            copy.key: copy
+            for key, recording in list(found.items())
+            if recording.kind == KINDS[0]
+            and (not copied or sets[key] in copied)
+            for copy in map(recording.copied, copies)
+        }
         # Sorted: what is drawn does not depend on the order of the rows.
         self.recordings = {key: found[key] for key in sorted(found)}
         self.kinds = {
@@ -990,18 +1047,53 @@ class Mixtures(torch.utils.data.Dataset):
     keep : bool
         Whether recordings are read now, as a whole, and kept in memory, 3.8 MB
         per minute at 16 kHz; workers that are forked share it. Default: False.
+    copies, copied
+        See `MixtureSettings`; need `keep`.
+
+    Raises
+    ------
+    ConfigError
+        If there are copies that are not kept.
     """
 
-    def __init__(self, rows, sample_rate, same_band, keep=False):
-        self.pools = Pools(rows)
+    def __init__(
+        self, rows, sample_rate, same_band, keep=False, copies=(), copied=()
+    ):
+        if copies and not keep:
+            raise ConfigError(
+                f"mixtures has {len(copies)} copies of every voice, which are "
+                "made once: set keep_in_memory"
+            )
+        self.pools = Pools(rows, copies, copied)
         self.sample_rate = sample_rate
         self.same_band = same_band
-        self.whole = None
-        if keep:
-            self.whole = {
-                key: read_audio(x.wav, sample_rate=sample_rate)
-                for key, x in self.pools.recordings.items()
-            }
+        self.whole = self._whole(copies) if keep else None
+
+    def _whole(self, copies):
+        """All recordings and their copies."""
+        found = self.pools.recordings
+        recordings = found.values()
+        whole = {
+            x.key: read_audio(x.wav, sample_rate=self.sample_rate)
+            for x in recordings
+            if x.copy is None
+        }
+        for x in list(recordings):
+            made = [
+                other
+                for pair in copies
+                if (other := found.get(x.copied(pair).key)) is not None
+            ]
+            if x.copy is None and made:
+                wav = torch.from_numpy(whole[x.key])
+                changed = change_voices(
+                    wav.expand(len(made), -1).contiguous(),
+                    self.sample_rate,
+                    [VoiceChange(y.copy[1], y.copy[0]) for y in made],
+                )
+                names = (y.key for y in made)
+                whole |= zip(names, changed.numpy(), strict=True)
+        return whole
 
     def reader(self, segment_s) -> Reader:
         """Make what reads the slices of one mixture.
@@ -1102,7 +1194,14 @@ class MixtureDataset(Mixtures):
         same_band=True,
         keep=False,
     ):
-        super().__init__(rows, sample_rate, same_band, keep)
+        super().__init__(
+            rows,
+            sample_rate,
+            same_band,
+            keep,
+            settings.copies,
+            settings.copied,
+        )
         check_cases(cases)
         self.settings = settings
         self.cases = [case for case in cases if case.probability > 0]

@@ -1119,6 +1119,7 @@ def systems_figure(
     path,
     metric: str,
     overwrite: bool = False,
+    title: str | None = None,
 ) -> Path:
     """Draw scores of systems under several conditions, with intervals.
 
@@ -1132,6 +1133,8 @@ def systems_figure(
         Name of the score, for the axis.
     overwrite : bool
         Whether an existing file may be replaced (default False).
+    title : str, optional
+        First line above the picture.
 
     Returns
     -------
@@ -1153,7 +1156,7 @@ def systems_figure(
     if not scores:
         raise NoteError("there is nothing to draw: no systems")
     names = list(dict.fromkeys(name for row in scores.values() for name in row))
-    figure = _figure((9.0, 1.2 + 0.24 * len(scores) * (len(names) + 1)), None)
+    figure = _figure((9.0, 1.2 + 0.24 * len(scores) * (len(names) + 1)), title)
     axes = figure.subplots()
     places = []
     for row, found in enumerate(scores.values()):

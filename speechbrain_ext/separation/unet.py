@@ -1,5 +1,7 @@
 """A U-net over patches of a complex spectrogram."""
 
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -194,6 +196,39 @@ class UNet(nn.Module):
         reach = sum(block.reach for block in self.bottom) * self.frame_grid
         reach += sum(scale * (2 * 2 + 2) for scale in scales) + 2 * frames
         self.context_frames = reach + LEVEL_FRAMES // 2
+
+    @contextmanager
+    def shallower(self, count):
+        """Have fewer blocks at the bottom, to load weights of such a network.
+
+        Arguments
+        ---------
+        count : int
+            The first so many are there in the block; the others, afterwards,
+            leave everything as it is until they are trained.
+
+        Yields
+        ------
+        None
+
+        Example
+        -------
+        >>> network = UNet(65, channels=4, growth=2, levels=2).eval()
+        >>> with network.shallower(1):
+        ...     spec = torch.randn(1, 30, 65, dtype=torch.cfloat)
+        ...     before = network(spec)
+        >>> torch.allclose(network(spec), before, atol=1e-5)
+        True
+        """
+        bottom = self.bottom
+        self.bottom = bottom[:count]
+        try:
+            yield
+        finally:
+            self.bottom = bottom
+        for block in bottom[count:]:
+            nn.init.zeros_(block.last[-1].weight)
+            nn.init.zeros_(block.last[-1].bias)
 
     def forward(self, spec):
         """Masks of the sources.

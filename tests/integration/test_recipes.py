@@ -85,6 +85,7 @@ USES = {
         "_vocals.wav",
     ),
     "singers": ("mean of", ["split"], "_singer2.wav"),
+    "three_singers": ("mean of", ["split", "--singers", "3"], "_singer3.wav"),
     "main_singer": ("mean of", ["split", "--mode", "main"], "_singer1.wav"),
 }
 
@@ -160,7 +161,9 @@ def mini_row(task):
     )
 
 
-@pytest.mark.parametrize("task", sorted(USES.keys() - {"video_transcription"}))
+@pytest.mark.parametrize(
+    "task", sorted(USES.keys() - {"video_transcription", "three_singers"})
+)
 def test_two_ranks(tmp_path, task):
     result = run(
         mini_row(task),
@@ -205,3 +208,40 @@ def test_mistakes_get_one_line_and_code_2(tmp_path):
             if text.startswith("singbrain: error:")
         ]
         assert message in line
+
+
+@pytest.mark.parametrize(
+    "flags, extra, message",
+    [
+        ({"sing_sing: 1.0": "sing_sing: 1.5"}, [], "probability is 1.5"),
+        ({"same_song: 0.0": "same_song: 0.8"}, [], "add up to 1.8: make it 1"),
+        (
+            {
+                "songs_per_singer: 2": "songs_per_singer: 1",
+                "sing_sing: 1.0": "sing_sing: 0.0",
+                "same_singer: 0.0": "same_singer: 1.0",
+            },
+            [],
+            "no singer has ",
+        ),
+        ({}, ["--data_folder", "{folder}"], "nus48e"),
+    ],
+)
+def test_mistakes_about_singers_get_one_line_and_code_2(
+    tmp_path, flags, extra, message
+):
+    """Shares above 1, a singer with one song, a corpus with nothing in it."""
+    (tmp_path / "singing" / "nus48e").mkdir(parents=True)
+    (row,) = [r for r in ROWS if r["Task"] == "three_singers"]
+    text = "" if extra else row["test_flags"]
+    for old, new in flags.items():
+        text = text.replace(old, new)
+    extra = [word.format(folder=tmp_path) for word in extra]
+    result = run({**row, "test_flags": text}, tmp_path / "out", *extra)
+    assert result.returncode == 2, result.stderr
+    (line,) = [
+        text
+        for text in result.stderr.splitlines()
+        if text.startswith("singbrain: error:")
+    ]
+    assert message in line

@@ -288,8 +288,12 @@ def test_basic_pitch_hears_a_tone(tmp_path):
 
 def test_stitching_of_singers():
     arguments = ["--choirs", "1", "--seconds", "18", "--pairs", "1"]
-    *counts, pace = stitching_singers.main(arguments)
+    *counts, heard, pace = stitching_singers.main([*arguments, "--small"])
     assert len(counts) == 3 and all(
         "wrong output in 0 of 1 recordings" in line for line in counts
     )
+    # 40 s; windows of 3 s every 0.75 s from 3 s before to the end.
+    count = re.search(r"add ([\d.]+) \(([\d.]+) times as many", heard)
+    assert float(count[1]) == pytest.approx(58 * 3 / 40, abs=0.1)
+    assert float(count[2]) >= 3
     assert RATIO.search(pace)

@@ -18,13 +18,14 @@ import pytest
 import soundfile
 
 from data_prep.minisinging import render_clip
-from speechbrain_ext import audio, rhythm
+from speechbrain_ext import audio, demo, rhythm
 from speechbrain_ext.cli import main
 from speechbrain_ext.demo import ARCHIVE, Jobs, Limits, Wish, serve
 from speechbrain_ext.errors import (
     AudioError,
     ConfigError,
     LyricsError,
+    ModelError,
     SingBrainError,
 )
 from speechbrain_ext.inference.song import SongSettings
@@ -115,7 +116,8 @@ def test_steps_are_left_out(jobs, upload):
         ({"recording": "large.wav"}, AudioError, "1.3 MB, at most 1 MB"),
         ({"recording": "long.wav"}, AudioError, "longer than 10 s"),
         ({"recording": "fast.wav"}, AudioError, "1 channels at 400000 Hz"),
-        ({"singers": 5}, ConfigError, "5 singers: choose 1 to 4"),
+        ({"singers": 3}, ConfigError, "3 singers: choose 1 or 2"),
+        ({"singers": 0}, ConfigError, "0 singers: choose 1 or 2"),
         ({"lyrics": "la " * 9000}, LyricsError, "26999 characters"),
         ({"lyrics": "(..."}, LyricsError, "no word"),
         (
@@ -148,6 +150,33 @@ def test_what_is_refused(jobs, upload, change, error, told):
     assert sorted(p.name for p in jobs.root.iterdir()) == sorted(
         ["cache", "out.wav", "songs", "uploads"]
     )
+
+
+@pytest.mark.parametrize(
+    ("singers", "steps", "told"),
+    [
+        (1, (1, 2, 1), "start this page with --splitter"),
+        (2, (1, 2, 1), "2 are split"),
+        (3, (1, 3, 2), "3 are split"),
+    ],
+)
+def test_no_more_singers_are_offered_than_are_split(
+    singers, steps, told, tmp_path, monkeypatch
+):
+    gradio = pytest.importorskip("gradio")
+
+    def count(source=None):
+        if singers == 1:
+            raise ModelError("none is shipped")
+        return singers
+
+    monkeypatch.setattr(demo, "count_singers", count)
+    with Jobs(folder=tmp_path) as jobs:
+        assert jobs.singers == ((1, singers) if singers > 1 else (1,))
+        blocks = demo._page(gradio, jobs).blocks.values()
+        (slider,) = [b for b in blocks if isinstance(b, gradio.Slider)]
+        assert (slider.minimum, slider.maximum, slider.step) == steps
+        assert slider.interactive == (singers > 1) and told in slider.info
 
 
 def test_a_header_is_not_believed(jobs, upload, monkeypatch):

@@ -1,16 +1,20 @@
 """Scores of singers told apart: swaps, orders, cases, intervals."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
 
+from speechbrain_ext.audio import write_audio
+from speechbrain_ext.cli import main
 from speechbrain_ext.errors import AudioError, NoteError
 from speechbrain_ext.metrics.bss_eval import bss_eval_v3, si_sdr
 from speechbrain_ext.metrics.singers import (
     SingersStats,
     Swaps,
     assign_outputs,
+    evaluate_singer_folders,
     evaluate_singers,
     find_swaps,
 )
@@ -335,3 +339,126 @@ def test_csv_and_errors(tmp_path):
     assert len(stats) == 2
     with pytest.raises(NoteError, match="cannot join"):
         stats.extend(scored([], stoi=True))
+
+
+# --- folders, and the command -----------------------------------------------
+
+
+def put(path, wav, rate=8 * RATE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_audio(path, 0.1 * np.asarray(wav).T, rate)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two songs of two and of three singers; one more on each side.
+
+    Outputs of song 1 have a tenth of the other singer (20 dB) and come the
+    other way round; those of song 2, a hundredth of the next one, in a cycle.
+    """
+    for song, count in ((1, 2), (2, 3)):
+        voices = singers(count, 8.0, seed=song)
+        leak = 0.1**song * np.roll(voices, 1, 0)
+        order = [1, 0] if song == 1 else [1, 2, 0]
+        outputs = (voices + leak)[order]
+        for k in range(count):
+            name = f"singer{k + 1}"
+            put(tmp_path / "ref" / f"song {song}" / f"{name}.wav", voices[k])
+            put(tmp_path / "est" / f"song {song}_{name}.wav", outputs[k])
+    for k in (1, 2):
+        put(tmp_path / "ref" / f"old_singer{k}.wav", voices[k])
+        put(tmp_path / "est" / "new" / f"Singer{k}.flac", voices[k])
+    return tmp_path
+
+
+def test_folders_of_singers(folders):
+    stats, *left = evaluate_singer_folders(folders / "ref", folders / "est")
+    assert left == [["old"], ["new"]]
+    first, second = stats.songs
+    assert (first.song_id, first.voices, first.order) == ("song 1", 2, (1, 0))
+    assert (second.voices, second.order) == (3, (2, 0, 1))
+    assert first.scores["SI-SDR"] == pytest.approx(20, abs=0.5)
+    assert second.scores["SI-SDR"] == pytest.approx(40, abs=0.5)
+    for song in (first, second):
+        assert song.scores["SI-SDRi"] > 15 > 0 > song.scores["fixed SI-SDRi"]
+        assert song.scores["SDR"] == pytest.approx(
+            song.scores["SI-SDR"], abs=2.5
+        )
+        assert song.scores["away"] == 0
+    once = evaluate_singer_folders(
+        folders / "ref", folders / "est", n_jobs=2, bss=False
+    )[0]
+    kept = [stats.metrics.index(metric) for metric in once.metrics]
+    np.testing.assert_allclose(once.values(), stats.values()[:, kept])
+
+
+def test_command(folders, capsys):
+    both = [str(folders / "ref"), str(folders / "est")]
+    command = ["evaluate", "singers", *both]
+    table = folders / "scores.csv"
+    assert main([*command, "--csv", str(table), "--pitch"]) == 0
+    out, err = capsys.readouterr()
+    for word in ("SDRi", "SIR", "SAR", "swap rate", "fixed SI-SDRi"):
+        assert word in out
+    assert "mean   median    95 % of mean" in out
+    assert err.splitlines() == [
+        f"singbrain: left out: old is only in {both[0]}",
+        f"singbrain: left out: new is only in {both[1]}",
+    ]
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["order"] for row in rows] == ["1 0", "2 0 1"]
+    assert main([*command, "--csv", str(table)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main([*command, "--no-bss", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["songs"] == 2 and found["seconds"] == pytest.approx(2.0)
+    own = found["SI-SDRi"]
+    assert own["low"] <= own["mean"] <= own["high"] and own["songs"] == 2
+    assert set(own) == {"mean", "median", "low", "high", "songs"}
+    assert "SDR" not in found and found["fixed SI-SDRi"]["mean"] < 0
+
+
+def test_intelligibility_on_demand(folders, capsys):
+    pytest.importorskip("pystoi")
+    both = [str(folders / "ref"), str(folders / "est")]
+    assert main(["evaluate", "singers", *both, "--no-bss", "--stoi"]) == 0
+    assert "STOIi" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ("more", "song 1: 2 singers in"),
+        ("gap", "song 1 has singer1, singer3: two or more, numbered"),
+        ("solo", "song 1 has singer1: two or more"),
+        ("rate", "has 4000 Hz but"),
+        ("long", "lasts 2.000 s but"),
+        ("none", "have no song in common: 3 against 0 songs"),
+        ("missing", "nix: no such folder"),
+        ("jobs", "--jobs is 0"),
+    ],
+)
+def test_wrong_folders_are_one_line(folders, capsys, change, says):
+    other = folders / "est" / "song 1_singer2.wav"
+    wav, options = singers(1, 8.0)[0], []
+    estimates = folders / {"none": "empty", "missing": "nix"}.get(change, "est")
+    if change == "more":
+        put(folders / "est" / "song 1_singer3.wav", wav)
+    elif change in ("gap", "solo", "rate", "long"):
+        other.unlink()
+        if change == "gap":
+            put(other.with_name("song 1_singer3.wav"), wav)
+        elif change == "rate":
+            put(other, wav, 4000)
+        elif change == "long":
+            put(other, np.tile(wav, 2))
+    elif change == "none":
+        estimates.mkdir()
+    elif change == "jobs":
+        options = ["--jobs", "0"]
+    command = ["evaluate", "singers", str(folders / "ref"), str(estimates)]
+    assert main([*command, *options]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and says in err and err.count("\n") == 1
+    assert err.startswith("singbrain: error: ")

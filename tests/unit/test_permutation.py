@@ -115,6 +115,29 @@ def test_spectral_l1_by_its_formula():
         spectral_l1(estimates, sources, (64,))
 
 
+def test_spectral_l1_at_the_published_sizes():
+    """Against torch.stft: windows of 2048, 1024, 512, a quarter on."""
+    estimates, sources = noise(2, 6000), noise(2, 6000, seed=1)
+    expected = 0.0
+    for size in (2048, 1024, 512):
+        hop = size // 4
+        error = torch.stft(
+            estimates - sources,
+            size,
+            hop,
+            window=torch.hann_window(size).sqrt(),
+            center=False,
+            return_complex=True,
+        )
+        error = error * 2 * hop**0.5 / size
+        error[:, [0, -1]] /= 2**0.5
+        parts = torch.cat([error.real, error.imag], 1)
+        expected += 100 * parts.abs().mean().item()
+    found = spectral_l1(estimates, sources, (2048, 1024, 512)).item()
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert SingersLoss().windows == (2048, 1024, 512)
+
+
 # --- one order for all terms ------------------------------------------------
 
 
@@ -205,3 +228,23 @@ def test_settings_are_checked():
         SingersLoss("mse")
     with pytest.raises(ConfigError, match="order is 'random': use one of ass"):
         SingersLoss(order="random")
+
+
+def test_frames_have_an_order_each():
+    sources = noise(2, 2, 1, 4096)
+    swapped = sources.clone()
+    swapped[..., 2048:] = sources.flip(1)[..., 2048:]
+    by_frame = SingersLoss(
+        spectral_weight=0.0, frame_weight=0.5, frame_window=64
+    )
+    terms = by_frame.terms([swapped], sources)
+    assert terms["error"] > -4  # half of it is the other's
+    # All but the frames at the change are right, and the limit is 40 dB.
+    assert -20 < terms["frames"] < -7.5
+    assert by_frame.terms([sources.flip(1)], sources)["frames"] == (
+        pytest.approx(-20, abs=0.01)
+    )
+    alone = SingersLoss(spectral_weight=0.0, weight=0.0, frame_weight=1.0)
+    assert list(alone.terms([sources], sources)) == ["frames"]
+    with pytest.raises(ConfigError, match="nothing would be learnt"):
+        SingersLoss(spectral_weight=0.0, weight=0.0)

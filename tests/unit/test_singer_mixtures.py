@@ -920,3 +920,34 @@ def test_published_groups(rows, tmp_path):
 def test_changes_as_published():
     settings = replace(DUET, changes=PUBLISHED_CHANGES)
     assert settings.changes.duration_sd == 0.05 and settings.segment_s == 3
+
+
+def test_copies_are_singers_of_their_own(rows):
+    settings = replace(PLAIN, copies=[(1.2, 0.0), (1.0, -12.0)])
+    with pytest.raises(ConfigError, match="2 copies .* set keep_in_memory"):
+        MixtureDataset(rows, 4, settings, sample_rate=RATE)
+    made = MixtureDataset(rows, 4, settings, sample_rate=RATE, keep=True)
+    sung = [row for row in rows if row["kind"] == "singing"]
+    assert len(made.pools.kinds["singing"]) == 3 * len(sung)
+    assert len(made.pools.kinds["speech"]) == len(rows) - len(sung)
+    name = sung[0]["song_id"]
+    lower = made.pools.recordings[f"{name} (1, -12)"]
+    assert lower.singer == f"{sung[0]['singer']} (1, -12)"
+    assert lower.song == made.pools.recordings[name].song
+
+    def hertz(wav):
+        return np.abs(np.fft.rfft(wav * np.hanning(len(wav)))).argmax() / len(
+            wav
+        )
+
+    plain, low = made.whole[name], made.whole[lower.key]
+    assert len(plain) == len(low)
+    assert hertz(low) == pytest.approx(hertz(plain) / 2, rel=0.02)
+    # Both are changed by the same numbers in every run.
+    again = MixtureDataset(rows, 4, settings, sample_rate=RATE, keep=True)
+    torch.testing.assert_close(made[1]["sources"], again[1]["sources"])
+    few = replace(settings, copied=["elsewhere"])
+    few = MixtureDataset(rows, 4, few, sample_rate=RATE, keep=True)
+    assert len(few.pools.recordings) == len(rows)
+    with pytest.raises(ConfigError, match=r"copies has \[3, 0\]: give a fac"):
+        MixtureSettings(copies=[[3, 0]])

@@ -38,6 +38,7 @@ from speechbrain_ext.inference.voice_prints import (
 from speechbrain_ext.metrics.singers import find_swaps
 from speechbrain_ext.separation.codec import STFT
 from speechbrain_ext.separation.separator import MaskSeparator
+from speechbrain_ext.separation.tasnet import ConvTasNet
 
 RESTS = [(6, 9.0), (12, 7.0)]
 SHORT = {"window_s": 4.0, "hop_s": 3.0}
@@ -84,6 +85,115 @@ def test_nobody_changes_places(task, count, seed):
     error = np.mean((out[list(order)] - voices) ** 2, axis=1)
     assert (error < 1e-3 * np.mean(voices**2, axis=1)).all()
     assert np.abs(out.sum(0) - voices.sum(0)).max() < 1e-5
+
+
+class Acquainted(nn.Module):
+    """An encoder that knows who sings: what it hears against each voice."""
+
+    def __init__(self, voices):
+        super().__init__()
+        self.register_buffer("colours", self._colours(torch.tensor(voices)))
+
+    @staticmethod
+    def _colours(wavs):
+        frames = wavs[:, : wavs.shape[1] // 320 * 320]
+        spectra = torch.fft.rfft(frames.reshape(len(wavs), -1, 320)).abs()
+        mean = spectra.square().mean(1).sqrt()
+        return mean / mean.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+
+    def forward(self, wavs):
+        said = self._colours(wavs) @ self.colours.T
+        sure = torch.nn.functional.one_hot(said.argmax(-1), len(self.colours))
+        return sure[:, None].float().repeat(1, wavs.shape[1] // 320, 1)
+
+
+@pytest.mark.parametrize(
+    "way, gap",
+    [("global", 0.5), ("global", 3.0), ("global", 31.0), ("w2v", 9.0)],
+)
+def test_no_gap_is_too_long_for_who_knows_the_voices(way, gap):
+    """As published, by overlaps alone, chance decides beyond 2.25 s."""
+    voices = people(["bass", "soprano"], seconds=12.0, rests=[(6, gap)])
+    for seed in (1, 2):
+        out, _, _ = split(
+            voices,
+            way,
+            seed=seed,
+            encoder=Acquainted(voices),
+            window_s=3.0,
+            hop_s=2.25,
+        )
+        swaps = find_swaps(voices, out, RATE)
+        assert swaps.windows > 15 and swaps.changes == swaps.away == 0
+
+
+@given(st.integers(1, 60000), st.floats(0.2, 6.0), st.floats(0.5, 0.95))
+@settings(max_examples=15, deadline=None)
+def test_one_output_that_is_all_gives_the_input(samples, window_s, share):
+    """For any length, window and hop; and outputs add up to the mixture."""
+
+    class Everything(nn.Module):
+        context_frames = 0
+
+        def forward(self, spec):
+            whole = torch.ones(len(spec), 1, *spec.shape[1:])
+            return torch.cat([whole, 0.25 * whole, -0.25 * whole], 1)
+
+    made = MaskSeparator(Everything(), ["a", "b", "c"], 8000, 256, 64)
+    wav = np.random.default_rng(samples).normal(0, 0.1, samples).astype("f4")
+    stitching = Stitching("ola", window_s, share * window_s)
+    out, _ = SingerSplitter(made, stitching, add_up=False).split(wav, 8000)
+    assert np.abs(out[0] - wav).max() < 1e-5
+    assert np.abs(out.sum(0) - wav).max() < 1e-5
+
+
+def test_three_untrained_outputs_are_as_with_one_chunk():
+    """A network with three outputs, whatever it says: stitched is whole."""
+    torch.manual_seed(0)
+    network = ConvTasNet(
+        257,
+        3,
+        channels=4,
+        hidden=8,
+        skip=4,
+        n_repeats=1,
+        n_blocks=2,
+        features="log",
+        mask="real",
+        norm="frame",
+    )
+    made = MaskSeparator(network, ["a", "b", "c"], RATE, 512, 128).eval()
+    wav = choir(0, seconds=9.0).sum(0)
+    outs = [
+        SingerSplitter(made, Stitching(**seconds, context_s=9.0)).split(
+            wav, RATE
+        )[0]
+        for seconds in ({"window_s": 60.0}, {"window_s": 3.0, "hop_s": 2.0})
+    ]
+    assert outs[0].shape == (3, len(wav))
+    assert np.abs(outs[0] - outs[1]).max() < 1e-4
+    assert np.abs(outs[1].sum(0) - wav).max() < 1e-5
+
+
+def test_what_the_network_hears_is_bounded():
+    """Parts of 30 s with 1 s beside them, 26 s on: 32 / 26 of the sound."""
+    calls = []
+
+    class Far(nn.Module):
+        context_frames = 9999
+
+        def forward(self, spec):
+            calls.append(spec.shape[1])
+            return torch.full((len(spec), 2, *spec.shape[1:]), 0.5)
+
+    made = MaskSeparator(Far(), ["a", "b"], 8000, 1024, 512)
+    seconds = 600.0
+    wav = np.zeros(int(seconds * 8000), np.float32)
+    SingerSplitter(made).split(wav, 8000)
+    heard = np.array(calls) * 512 / 8000
+    assert heard.max() <= 32.2
+    # The published windows of 3 s every 0.75 s hear four times as much.
+    assert 4 * seconds / heard.sum() >= 3
 
 
 def test_nobody_changes_places_where_outputs_leak():
@@ -312,8 +422,13 @@ def test_blending_one_thing_gives_it(lengths, fade):
         ({"way": "best"}, "stitching 'best': use one of global, ola"),
         ({"activity": "ears"}, "voice activity 'ears': use one of spec"),
         ({"features": "x"}, "features 'x': use one of mfcc"),
-        ({"window_s": 3.0}, "window_s is 3 and hop_s 8: the hop must be"),
-        ({"hop_s": 2.0}, "window_s is 12 and hop_s 2"),
+        (
+            {"window_s": 3.0, "hop_s": 8.0},
+            "window_s is 3 and hop_s 8: the hop must be",
+        ),
+        ({"hop_s": 2.0}, "window_s is 30 and hop_s 2"),
+        ({"window_s": 0.0}, "window_s is 0 and hop_s 0"),
+        ({"context_s": -1.0}, "context_s is -1.0: use 0 or more"),
         ({"way": "w2v"}, "'w2v' needs an encoder"),
     ],
 )

@@ -326,6 +326,34 @@ number_of_epochs: 4
     assert rates == pytest.approx([0.02, 0.02, 0.01, 0.005])
 
 
+@pytest.mark.parametrize("task", ["duet_unison", "main_vs_rest"])
+def test_the_published_second_stage_can_slow_down(task):
+    """As published min_lr was above lr, so that it never fell."""
+    folder = ROOT / "recipes" / "MedleyVox" / task
+    for name, first in (("published", 2e-4), ("published_stage2", 3e-5)):
+        tree = recipe_tree(folder / f"{name}.yaml")
+        rates = tree["optimizer"]["lr"], tree["plateau"]["min_lr"]
+        assert rates[0] == first and rates[1] < rates[0]
+        weight = torch.nn.Parameter(torch.zeros(1))
+        optimizer = torch.optim.Adam([weight], lr=rates[0])
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, "max", **tree["plateau"]
+        )
+        for _ in range(tree["plateau"]["patience"] + 2):
+            plateau.step(0.0)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(first / 2)
+
+
+def recipe_tree(path):
+    """Settings of a recipe, with those of its base."""
+    own = YAML().load(path)
+    if "base" not in own:
+        return own
+    tree = recipe_tree(path.parent / own.pop("base"))
+    merge_overrides(tree, own)
+    return tree
+
+
 def test_errors(tmp_path, trained):
     plateau = """
 plateau: !name:torch.optim.lr_scheduler.ReduceLROnPlateau

@@ -1,15 +1,17 @@
 """The chain from a song to its score."""
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import soundfile
 
-from speechbrain_ext import rhythm
+from speechbrain_ext import files, rhythm
 from speechbrain_ext.cli import main
 from speechbrain_ext.errors import ModelError, OutputError
 from speechbrain_ext.formats import read_notes
+from speechbrain_ext.inference import model_folder, splitter
 from speechbrain_ext.inference.aligner import LyricsAligner
 from speechbrain_ext.inference.song import (
     INDEX,
@@ -187,6 +189,53 @@ def test_a_run_that_was_stopped_goes_on(chain, song, tmp_path, monkeypatch):
     assert names(tmp_path / "out") == FILES
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_run_that_is_killed_at_any_file_goes_on(
+    moment, chain, song, tmp_path, monkeypatch
+):
+    """Whatever was written last, no file is taken for somebody else's."""
+    chain = chain.with_settings(title="Old", isolate=False)
+    chain.run(song, tmp_path / "out")
+    rename, seen = files.os.replace, []
+
+    def stop(old, new):
+        if moment == "after":
+            rename(old, new)
+        raise KeyboardInterrupt
+
+    def count(old, new):
+        seen.append(new)
+        rename(old, new)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "replace", count)
+        chain.with_settings(title="Other").run(song, tmp_path / "count")
+    written = [name for name in FILES if not name.endswith(".wav")]
+    assert len(seen) > 2 * len(written)
+    for number in range(len(seen)):
+        left = iter(range(number))
+
+        def some(old, new, left=left):
+            (stop if next(left, None) is None else rename)(old, new)
+
+        other = chain.with_settings(title=f"{number}")
+        with monkeypatch.context() as patch:
+            patch.setattr(files.os, "replace", some)
+            with suppress(KeyboardInterrupt):
+                other.run(song, tmp_path / "out")
+        chain.run(song, tmp_path / "out")
+    assert names(tmp_path / "out") == written
+
+
+def test_force_replaces_what_was_changed(chain, song, tmp_path):
+    chain.run(song, tmp_path / "out")
+    path = tmp_path / "out" / "vocals.wav"
+    before = path.read_bytes()
+    path.write_bytes(b"changed by hand")
+    chain.run(song, tmp_path / "out", overwrite=True)
+    assert path.read_bytes() == before
+
+
 def test_steps_that_are_not_wanted(models, song, lyrics, tmp_path):
     voice = SongSettings(isolate=False, report=False, **models)
     result = SongChain(voice).run(song, tmp_path / "voice")
@@ -234,8 +283,21 @@ def test_no_beat_leaves_the_rest(chain, song, tmp_path, monkeypatch):
     assert names(tmp_path / "out") == FILES
 
 
-def test_no_splitter_leaves_the_rest(models, song, tmp_path, monkeypatch):
-    # None is shipped here; if one is one day, it does not tell four apart.
+@pytest.fixture
+def no_splitter(monkeypatch):
+    """None is shipped."""
+    find = model_folder.find_model
+
+    def missing(source=None, kind="transcriber"):
+        if source is None and kind == "singer_splitter":
+            raise ModelError("the shipped model is not installed")
+        return find(source, kind)
+
+    monkeypatch.setattr(model_folder, "find_model", missing)
+    monkeypatch.setattr(splitter, "find_model", missing)
+
+
+def test_no_splitter_leaves_the_rest(models, song, tmp_path, no_splitter):
     settings = SongSettings(report=False, singers=4, **models)
     result = SongChain(settings).run(song, tmp_path / "out")
     assert "split" in result.missing
@@ -330,7 +392,7 @@ def test_command_takes_folders(command, song, lyrics, tmp_path, capsys):
 
 
 def test_command_fails_where_what_was_asked_for_is_missing(
-    command, song, tmp_path, capsys
+    command, song, tmp_path, capsys, no_splitter
 ):
     out = tmp_path / "out"
     assert command(song, "-o", out, "--singers", 4) == 2
@@ -342,6 +404,13 @@ def test_command_fails_where_what_was_asked_for_is_missing(
     ("arguments", "message"),
     [
         (["--singers", 0], "singers is 0"),
+        (
+            ["--singers", 3],
+            "the splitter tells 2 singers apart, not 3: use --singers 2, or "
+            "--splitter with a model for 3",
+        ),
+        (["--singers", 2, "--splitter", "none"], "no such model folder"),
+        (["--singers", 2, "--splitter", "separator"], "its sources are vocals"),
         (["--beats-per-bar", 0], "beats_per_bar is 0"),
         (["--lyrics", "none.txt"], "none.txt"),
         (["--jobs", 0], "--jobs is 0"),

@@ -1,5 +1,6 @@
 """Splitting a person's own recordings, by the class and by the command."""
 
+import json
 import os
 import shutil
 
@@ -162,8 +163,8 @@ class Share(nn.Module):
 @pytest.mark.parametrize(
     "shares, says",
     [
-        ((0.5, 0.5), "singer1 and singer2 are one voice (likeness 1.00"),
-        ((0.8, 0.2), "singer1 and singer2 are one voice (likeness 1.00"),
+        ((0.5, 0.5), "singer1 and singer2 seem to be one voice"),
+        ((0.8, 0.2), "likeness 1.00"),
         ((1.0, 0.001), "singer2 is nearly silent (-60 dB)"),
     ],
 )
@@ -174,13 +175,45 @@ def test_one_voice_is_told_of(noise, shares, says):
     assert "there may be fewer singers" in told.warnings[0]
 
 
-@pytest.mark.parametrize("task", ["duet", "unison"])
 @pytest.mark.parametrize("seed", range(3))
-def test_two_voices_are_not_one(task, seed):
-    voices = choir(seed, task, seconds=8.0)
+def test_two_voices_are_not_one(seed):
+    voices = choir(seed, "duet", seconds=8.0)
     splitter = SingerSplitter(oracle_separator(voices))
     _, told = splitter.split(voices.sum(0), RATE)
     assert told.warnings == [] and told.likeness[0, 1] < 0.8
+    assert told.one_voice[0, 1] < 0.2
+
+
+def test_a_unison_may_be_told_of_as_such():
+    """Its pitch is one, so what is said names it."""
+    lines = []
+    for seed in range(3):
+        voices = choir(seed, "unison", seconds=8.0)
+        splitter = SingerSplitter(oracle_separator(voices))
+        lines += splitter.split(voices.sum(0), RATE)[1].warnings
+    assert lines
+    for line in lines:
+        assert "seem to be one voice (same pitch" in line
+        assert line.endswith("or they sing in unison or in turn")
+
+
+def test_the_order_of_three_moves_all_that_is_told():
+    voices = people(["bass", "alto", "soprano"], seed=2, seconds=8.0)
+    voices = (
+        voices
+        * np.array([[0.01], [0.05], [0.02]])
+        / voices.std(1, keepdims=True)
+    )
+    voices = voices.astype(np.float32)
+    oracle = oracle_separator(voices, shuffle=False)
+    plain = SingerSplitter(oracle).split(voices.sum(0), RATE)[1]
+    main = SingerSplitter(oracle, mode="main").split(voices.sum(0), RATE)[1]
+    order = np.argsort(-plain.levels_db, kind="stable")
+    assert order.tolist() == [1, 2, 0]
+    assert np.allclose(main.levels_db, plain.levels_db[order])
+    for name in ("likeness", "one_voice"):
+        before, after = getattr(plain, name), getattr(main, name)
+        assert np.allclose(after, before[np.ix_(order, order)])
 
 
 def test_file_and_signal_agree(splitter, noise, tmp_path):
@@ -349,9 +382,13 @@ def test_split_with_an_encoder(home, songs, split, tmp_path):
         (["{songs}", "--format", "ogg"], "unknown audio format 'ogg'"),
         (["{songs}", "-o", "x.wav"], "is one for each voice: name a folder"),
         (["text.wav"], "text.wav: is not an audio or video file"),
+        (["{songs}/../silent.wav"], "silent.wav: is silent: there are no voic"),
+        (["{songs}/../empty.wav"], "empty.wav: contains no samples"),
     ],
 )
 def test_bad_input_to_split(home, songs, split, capsys, arguments, says):
+    for name, length in (("silent", 8000), ("empty", 0)):
+        soundfile.write(songs.parent / f"{name}.wav", np.zeros(length), 8000)
     (home / "text.wav").write_text("These are words.\n" * 99)
     arguments = [word.format(songs=songs) for word in arguments]
     if "-o" not in arguments:
@@ -386,6 +423,37 @@ def test_split_warns_of_one_voice(home, split, model, capsys, monkeypatch):
     assert split("solo.wav") == 0
     out, err = capsys.readouterr()
     assert err == (
-        "singbrain: warning: solo.wav: singer1 and singer2 are one voice "
-        "(likeness 1.00, from 0.85): there may be fewer singers\n"
+        "singbrain: warning: solo.wav: singer1 and singer2 seem to be one "
+        "voice (same pitch 98 % of the time, likeness 1.00): there may be "
+        "fewer singers, or they sing in unison or in turn\n"
     )
+    assert split("solo.wav", "--json", "--confidence", "--force") == 0
+    out, err = capsys.readouterr()
+    (song,) = json.loads(out)["songs"]
+    assert song["warnings"] == [err.removeprefix("singbrain: warning: ")[:-1]]
+    assert song["one_voice"][0][1] > 0.5
+    assert song["likeness"][0][1] == pytest.approx(1, abs=1e-3)
+    assert song["files"]["confidence"] == "solo_confidence.csv"
+
+
+def test_the_confidence_track(home, songs, split, capsys):
+    arguments = [songs / "a.wav", "--window", "1", "--confidence", "--json"]
+    assert split(*arguments) == 0
+    (song,) = json.loads(capsys.readouterr().out)["songs"]
+    assert (song["seconds"], song["sample_rate"]) == (3.0, 22050)
+    with open(song["files"]["confidence"]) as file:
+        rows = [[float(x) for x in line.split(",")] for line in [*file][1:]]
+    # From 2/3 s to 2/3 s; borders lie in the middle of what is shared.
+    assert [row[0] for row in rows] == pytest.approx(song["times"], abs=1e-3)
+    assert song["times"] == pytest.approx([0.83, 1.5, 2.16, 2.82], abs=0.02)
+    assert [row[1] for row in rows] == pytest.approx(
+        song["confidences"], abs=1e-3
+    )
+    assert all(0.5 <= row[1] <= 1 for row in rows)
+    assert tree(home) == [
+        "a_confidence.csv",
+        "a_singer1.wav",
+        "a_singer2.wav",
+    ]
+    assert split(*arguments) == 2
+    assert "exist already" in capsys.readouterr().err

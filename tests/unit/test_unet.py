@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from speechbrain_ext.errors import ConfigError
+from speechbrain_ext.brains.separation import load_start
+from speechbrain_ext.errors import ConfigError, ModelError
 from speechbrain_ext.separation.codec import level_around
+from speechbrain_ext.separation.separator import MaskSeparator
 from speechbrain_ext.separation.unet import UNet
 
 SMALL = {"n_bins": 65, "channels": 4, "growth": 2, "levels": 2}
@@ -128,3 +131,24 @@ def test_level_around():
 def test_errors(options, message):
     with pytest.raises(ConfigError, match=message):
         UNet(**{**SMALL, **options})
+
+
+def test_more_blocks_start_from_weights_of_fewer(tmp_path):
+    """What the deeper one says before training is what the other says."""
+    shallow = MaskSeparator(network(dilations=(1, 2)), n_fft=128, hop_length=32)
+    save_file(
+        {f"separator.{k}": v for k, v in shallow.state_dict().items()},
+        tmp_path / "model.safetensors",
+    )
+    (tmp_path / "hyperparams.yaml").write_text("sample_rate: 16000\n")
+    deep = network(dilations=(1, 2, 4, 8))
+    deep = MaskSeparator(deep, n_fft=128, hop_length=32)
+    load_start(tmp_path, deep)
+    spec = noise(33)
+    assert torch.allclose(
+        deep.network.eval()(spec), shallow.network(spec), atol=1e-5
+    )
+    assert len(deep.network.bottom) == 4
+    narrow = network(dilations=(1,), channels=6)
+    with pytest.raises(ModelError, match="does not fit"):
+        load_start(tmp_path, MaskSeparator(narrow, n_fft=128, hop_length=32))
