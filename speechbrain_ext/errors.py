@@ -6,6 +6,8 @@ code 2; anything that is not a `SingBrainError` is a fault of ours and keeps
 its traceback.
 """
 
+import sys
+from contextlib import redirect_stdout
 from importlib import import_module
 
 
@@ -84,7 +86,9 @@ def optional_library(module, package, extra=None, what="this"):
 pip install "singbrain[all]"
     """
     try:
-        return import_module(module)
+        # Some say there what else they have found: JSON may follow.
+        with redirect_stdout(sys.stderr):
+            return import_module(module)
     except ImportError:
         wanted = f'"singbrain[{extra}]"' if extra else package
         raise DependencyError(
