@@ -244,7 +244,11 @@ def _dask_client(distributed, n_jobs, address):
                     memory_limit=None,  # as for the processes of joblib
                     host="127.0.0.1",
                     dashboard_address=None,
-                    scheduler_kwargs={"allowed_failures": DEATHS - 1},
+                    scheduler_kwargs={
+                        "allowed_failures": DEATHS - 1,
+                        # Else that of all clusters, with a warning if taken.
+                        "dashboard_address": "127.0.0.1:0",
+                    },
                     silence_logs=logging.CRITICAL,
                 )
             )

@@ -14,6 +14,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 import soundfile
+from joblib.externals.loky import get_reusable_executor
 
 from speechbrain_ext import rhythm, workers
 from speechbrain_ext.cli import main
@@ -74,9 +75,15 @@ def library(backend):
         pytest.importorskip(module, reason=f"no {module}: singbrain[{backend}]")
 
 
+def end_processes():
+    """End those that joblib keeps for the next time it is used."""
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)
+
+
 @pytest.fixture
 def calls(tmp_path, monkeypatch):
     """Calls of the finder of beats: process and length of the song."""
+    end_processes()
     hook, folder = tmp_path / "hook", tmp_path / "calls"
     for place in (hook, folder):
         place.mkdir()
@@ -91,7 +98,8 @@ def calls(tmp_path, monkeypatch):
         texts = (path.read_text().split() for path in folder.iterdir())
         return [(int(process), int(length)) for process, length in texts]
 
-    return read
+    yield read
+    end_processes()
 
 
 @pytest.fixture
@@ -149,8 +157,9 @@ def test_a_worker_is_killed(
     assert main(command) == 2  # for the file that is no song
     printed = capfd.readouterr()
     songs = check_songs(tmp_path / "out", printed.out)
-    (error,) = [line for line in printed.err.split("\n") if "error" in line]
-    assert error.startswith("singbrain: error: album/bad.wav: ")
+    errors = [line for line in printed.err.split("\n") if "error" in line]
+    assert len(errors) == 1, printed.err
+    assert errors[0].startswith("singbrain: error: album/bad.wav: ")
     found = calls()
     processes, lengths = zip(*found, strict=True)
     assert len({*lengths}) == SONGS
