@@ -235,6 +235,7 @@ def _dask_client(distributed, n_jobs, address):
         folder = open_(tempfile.TemporaryDirectory(prefix="singbrain-dask-"))
         # Of the scheduler, too, which takes no such argument.
         open_(config.set({"temporary-directory": folder}))
+        open_(_without_logs())
         try:
             cluster = open_(
                 distributed.LocalCluster(
@@ -256,6 +257,25 @@ def _dask_client(distributed, n_jobs, address):
         except (OSError, RuntimeError, asyncio.TimeoutError) as error:
             raise _no_start("Dask", error) from None
         yield client
+
+
+@contextmanager
+def _without_logs():
+    """Keep Dask's logs from handlers that are not its own, as SpeechBrain's."""
+    loggers = {
+        logger: logger.level
+        for logger in map(
+            logging.getLogger,
+            ("distributed", "distributed.client", "distributed.gc"),
+        )
+    }
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for logger, level in loggers.items():
+            logger.setLevel(level)
 
 
 def _no_answer(what, address, error):

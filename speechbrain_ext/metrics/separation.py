@@ -41,8 +41,8 @@ from speechbrain_ext.metrics.song_folders import (
     audio_files,
     checked_folders,
     collect_songs,
-    each_song,
-    read_song,
+    score_songs,
+    unmatched,
 )
 from speechbrain_ext.metrics.stats import (
     SongStats,
@@ -617,26 +617,9 @@ def evaluate_folder(
             _add_stems(references[song])
         files = [_choose(sides[0], song, references[song], names)]
         files += [_choose(sides[1], song, estimates[song], targets)]
-        work.append((stats._like(), song, *files, mono))
-    for done, part in enumerate(each_song(_score_files, work, n_jobs), start=1):
-        stats.extend(part)
-        if progress is not None:
-            progress(done, len(work))
-    return (
-        stats,
-        sorted(references.keys() - estimates.keys(), key=natural),
-        sorted(estimates.keys() - references.keys(), key=natural),
-    )
-
-
-def _score_files(stats, song, references, estimates, mono):
-    """Score one song's files: (stats,) with that song."""
-    sides, rate = read_song(references, estimates, mono)
-    try:
-        stats.append(song, *sides, rate)
-    except AudioError as error:
-        raise AudioError(f"{song}: {error}") from None
-    return stats
+        work.append((song, *files))
+    score_songs(stats, work, mono, n_jobs, progress)
+    return stats, *unmatched(references, estimates)
 
 
 def _mir1k(folder):

@@ -48,8 +48,8 @@ from speechbrain_ext.metrics.pitch_ranges import pitch_range, range_overlap
 from speechbrain_ext.metrics.song_folders import (
     checked_folders,
     collect_songs,
-    each_song,
-    read_song,
+    score_songs,
+    unmatched,
 )
 from speechbrain_ext.metrics.stats import (
     SongStats,
@@ -841,23 +841,6 @@ def evaluate_singer_folders(
                 f"{song}: {counts[0]} singers in {sides[0]} but {counts[1]} in "
                 f"{sides[1]}: give as many on both sides"
             )
-        work.append((stats._like(), song, *files, mono))
-    for done, part in enumerate(each_song(_score_files, work, n_jobs), start=1):
-        stats.extend(part)
-        if progress is not None:
-            progress(done, len(work))
-    return (
-        stats,
-        sorted(references.keys() - estimates.keys(), key=natural),
-        sorted(estimates.keys() - references.keys(), key=natural),
-    )
-
-
-def _score_files(stats, song, references, estimates, mono):
-    """Score the files of one song: (stats,) with that song."""
-    (truth, said), rate = read_song(references, estimates, mono)
-    try:
-        stats.append(song, truth, said, rate, ordered=True)
-    except AudioError as error:
-        raise AudioError(f"{song}: {error}") from None
-    return stats
+        work.append((song, *files))
+    score_songs(stats, work, mono, n_jobs, progress, ordered=True)
+    return stats, *unmatched(references, estimates)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from speechbrain_ext.audio import (
     seconds_to_samples,
 )
 from speechbrain_ext.errors import AudioError
+from speechbrain_ext.metrics.stats import SongStats, natural
 
 # Codecs and block sizes add or drop a little at the end; what is missing is
 # silence, what is too much is cut.
@@ -208,34 +209,79 @@ def _read(path, first, rate, mono, shape):
     return np.pad(wav, ((0, 0), (0, samples - wav.shape[1])))
 
 
-def each_song(
-    function: Callable, work: Iterable[tuple], n_jobs: int = 1
-) -> Iterator:
-    """Call a function for each song.
+def score_songs(
+    stats: SongStats,
+    songs: Sequence[tuple],
+    mono: bool = False,
+    n_jobs: int = 1,
+    progress: Callable | None = None,
+    **settings,
+) -> None:
+    """Read songs, score them and add them to statistics.
 
     Arguments
     ---------
-    function : callable
-    work : iterable of tuple
-        The arguments of each call.
+    stats : SeparationStats or SingersStats
+        Without songs.
+    songs : sequence of (str, list of list of Path, list of list of Path)
+        Names, with the files of each source and of its estimate.
+    mono : bool
+        Whether to average channels first. Default: False.
     n_jobs : int
-        Calls at a time, as in joblib. Default: 1.
+        Songs scored at a time, as in joblib. Default: 1.
+    progress : callable, optional
+        Called with the number of songs scored and of all songs.
+    **settings
+        Of `stats.append`.
 
-    Yields
+    Raises
     ------
-    object
-        Results, in order.
+    AudioError
+        As `read_song`, or if a song cannot be scored.
+    """
+    calls = [(stats._like(), *song, mono, settings) for song in songs]
+    if n_jobs == 1:
+        parts = (_score(*call) for call in calls)
+    else:
+        from joblib import Parallel, delayed
+
+        parts = Parallel(n_jobs=n_jobs, return_as="generator")(
+            delayed(_score)(*call) for call in calls
+        )
+    for done, part in enumerate(parts, start=1):
+        stats.extend(part)
+        if progress is not None:
+            progress(done, len(calls))
+
+
+def _score(stats, name, references, estimates, mono, settings):
+    """Statistics with one song."""
+    sides, rate = read_song(references, estimates, mono)
+    try:
+        stats.append(name, *sides, rate, **settings)
+    except AudioError as error:
+        raise AudioError(f"{name}: {error}") from None
+    return stats
+
+
+def unmatched(one: Mapping, two: Mapping) -> tuple[list[str], list[str]]:
+    """Names of songs that only one of two sides has.
+
+    Arguments
+    ---------
+    one, two : dict
+        By name of the song.
+
+    Returns
+    -------
+    only_in_one, only_in_two : list of str
 
     Example
     -------
-    >>> list(each_song(divmod, [(7, 2), (9, 3)]))
-    [(3, 1), (3, 0)]
+    >>> unmatched({"song 10": 1, "song 2": 2, "a": 3}, {"a": 4})
+    (['song 2', 'song 10'], [])
     """
-    if n_jobs == 1:
-        yield from (function(*arguments) for arguments in work)
-        return
-    from joblib import Parallel, delayed
-
-    yield from Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(function)(*arguments) for arguments in work
+    return (
+        sorted(one.keys() - two.keys(), key=natural),
+        sorted(two.keys() - one.keys(), key=natural),
     )

@@ -1,6 +1,7 @@
 """Songs on a local cluster of two workers, one of which is killed midway."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -179,6 +180,24 @@ def test_a_worker_is_killed(
             }
     after = {path for home in homes for path in home.glob("ray-*")}
     assert after <= before
+
+
+@pytest.mark.slow
+def test_dask_is_quiet_where_all_is_logged(monkeypatch, capfd):
+    library("dask")
+    # As it is if SpeechBrain has set up logs before Dask was imported.
+    logger = logging.getLogger("distributed")
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "propagate", True)
+    logger.setLevel(logging.INFO)
+    handler = logging.StreamHandler(sys.stderr)
+    logging.getLogger().addHandler(handler)
+    try:
+        assert list(spread(abs, [-1], 1, "dask")) == [1]
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert capfd.readouterr() == ("", "")
+    assert logger.level == logging.INFO
 
 
 # --- a cluster that is there already ---------------------------------------
