@@ -1071,20 +1071,20 @@ class Mixtures(torch.utils.data.Dataset):
 
     def _whole(self, copies):
         """All recordings and their copies."""
-        found = self.pools.recordings
-        recordings = found.values()
-        whole = {
-            x.key: read_audio(x.wav, sample_rate=self.sample_rate)
-            for x in recordings
-            if x.copy is None
-        }
-        for x in list(recordings):
+        from tqdm import tqdm
+
+        found, whole = self.pools.recordings, {}
+        originals = [x for x in found.values() if x.copy is None]
+        # Copies take minutes.
+        hidden = None if copies else True
+        for x in tqdm(originals, "copies", unit="recording", disable=hidden):
+            whole[x.key] = read_audio(x.wav, sample_rate=self.sample_rate)
             made = [
                 other
                 for pair in copies
                 if (other := found.get(x.copied(pair).key)) is not None
             ]
-            if x.copy is None and made:
+            if made:
                 wav = torch.from_numpy(whole[x.key])
                 changed = change_voices(
                     wav.expand(len(made), -1).contiguous(),
