@@ -149,13 +149,13 @@ AUDIO holds nothing but voices: take the accompaniment away with `singbrain
 separate` first.
 
 examples:
-  singbrain split duet.wav --model results/singers/model
+  singbrain split duet.wav
       writes duet_singer1.wav and duet_singer2.wav into the current folder
   singbrain split choir/ -o voices --singers 3 --model MODEL --format flac
       writes voices/<song>_singer1.flac to _singer3.flac for every song
-  singbrain split song.wav --mode main --model MODEL
+  singbrain split song.wav --mode main
       the main voice is singer1
-  singbrain split duet.wav --model MODEL --stitching ola
+  singbrain split duet.wav --stitching ola
       joins the parts of the recording in a published way
   singbrain split duet.wav --confidence --json
       also writes duet_confidence.csv, how sure it is at each border of two
@@ -1843,7 +1843,7 @@ def _add_separate(parser):
         "--stems",
         metavar="NAMES",
         help="what to write, separated by commas (default: vocals,"
-        "accompaniment)",
+        "accompaniment; or all that the model has)",
     )
     add(
         "--mixture",
@@ -2078,8 +2078,8 @@ def _add_split(parser):
         "--singers",
         type=int,
         metavar="N",
-        help="how many voices the model shall tell apart (default: as many as "
-        "it does)",
+        help="how many sing; refused if the model tells another number apart "
+        "(default: as many as it does)",
     )
     add(
         "--mode",
@@ -2898,7 +2898,8 @@ def _add_prepare(parser):
         "--segment-s",
         type=float,
         metavar="S",
-        help="length of a training segment in seconds (default: 5)",
+        help="length of a training segment in seconds (default: 5; lines of "
+        "dsing and n20em are not cut)",
     )
     add(
         "--jobs",

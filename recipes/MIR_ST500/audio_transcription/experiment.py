@@ -4,9 +4,9 @@
     python experiment.py params.yaml --data_folder /path/to/MIR-ST500
 
 The first command needs no data: it writes MiniSinging in the layouts of
-MIR-ST500, TONAS and ISMIR2014 first. The second should reach the published
-COnPOff / COnP / COn of 52.4 / 70.7 / 78.3 % on the MIR-ST500 test songs (Gu et
-al., ACM TOMM 2024).
+MIR-ST500, TONAS, ISMIR2014 and N20EMv2 first. The second should reach the
+published COnPOff / COnP / COn of 52.4 / 70.7 / 78.3 % on the MIR-ST500 test
+songs (Gu et al., ACM TOMM 2024).
 """
 
 from speechbrain_ext import recipe

@@ -3,7 +3,7 @@
     python experiment.py mini.yaml
     python experiment.py params.yaml
 
-The first command takes minutes on two CPU cores, the second half an hour;
+The first command takes minutes on two CPU cores, the second under an hour;
 neither needs a download.
 """
 

@@ -5,9 +5,9 @@
         --mir_st500_folder /path/to/MIR-ST500
 
 The first command needs no data: it writes MiniSinging in the layouts of
-N20EMv2 and MIR-ST500 first. The second trains on both corpora and should reach
-the published COnPOff / COnP / COn of 73.1 / 79.6 / 93.7 % on the N20EMv2 test
-songs (Gu et al., ACM TOMM 2024).
+N20EMv2, MIR-ST500, TONAS and ISMIR2014 first. The second trains on N20EMv2 and
+MIR-ST500 and should reach the published COnPOff / COnP / COn of 73.1 / 79.6 /
+93.7 % on the N20EMv2 test songs (Gu et al., ACM TOMM 2024).
 """
 
 from speechbrain_ext import recipe
