@@ -35,10 +35,17 @@ from benchmarks.common import show
 from data_prep.corpus import find_audio, subfolders
 from data_prep.minisinging import render_choir, render_clip
 from speechbrain_ext import audio
-from speechbrain_ext.errors import ConfigError, OutputError
-from speechbrain_ext.files import atomic_path
+from speechbrain_ext.errors import (
+    ConfigError,
+    LyricsError,
+    NoteError,
+    OutputError,
+    SingBrainError,
+)
+from speechbrain_ext.files import atomic_path, check_output
 from speechbrain_ext.formats import read_notes
 from speechbrain_ext.inference.song import SongChain, SongResult, SongSettings
+from speechbrain_ext.lyrics.align import parse_lyrics
 from speechbrain_ext.lyrics.dataset import (
     pronunciations,
     read_segments,
@@ -284,8 +291,9 @@ def songs_of(folder) -> list[Path]:
     ---------
     folder : str or Path
         Each song is a folder with `voice`, `mixture` or `accompaniment` (which
-        is added to the voice) in any format, `notes.csv`, `words.csv` and, if
-        they are known, `phones.csv`: as MiniSinging's own layout has them.
+        is added to the voice) in any format, `notes.csv` and `words.csv`, with
+        the columns that `lyrics.timed` reads; or, beside `phones.csv`, with
+        those of MiniSinging's own layout, which are `start_s,stop_s,name`.
 
     Returns
     -------
@@ -346,6 +354,14 @@ def read_song(place) -> TrueSong:
         )
     else:
         timed = read_timed(words)
+    if len(timed):
+        lines = parse_lyrics(lyrics_text(timed))
+        heard = sum(len(line.words) for line in lines)
+        if heard != len(timed):
+            raise LyricsError(
+                f"{words}: has {len(timed)} rows but {heard} words: give each "
+                "word a row, and leave out what is not sung, such as -"
+            )
     notes = read_notes(place / "notes.csv")
     return TrueSong(place.name, mixture, voice, rate, notes, timed)
 
@@ -399,8 +415,10 @@ def hear(chain: SongChain, song: TrueSong, folder) -> dict[str, Heard]:
     inputs = {"voice": song.voice, "mixture": song.mixture}
     for name, wav in inputs.items():
         audio.write_audio(folder / f"{name}.wav", wav, song.sample_rate)
-    lyrics = folder / "lyrics.txt"
-    lyrics.write_text(lyrics_text(song.words), "utf-8")
+    lyrics = None
+    if len(song.words):
+        lyrics = folder / "lyrics.txt"
+        lyrics.write_text(lyrics_text(song.words), "utf-8")
     spoken = all(word.phones for word in song.words)
     own = pronunciations(song.words) if spoken else None
     chain.aligner.lexicon = Lexicon(chain.settings.language, own)
@@ -662,14 +680,14 @@ def evaluate_duet(
     scores["mixture"][SI_SDR] = float(np.mean(si_sdr(choir.voices, same)))
     if split.result.stages["split"] != "missing":
         found = split.result.melodies
-        names = sorted(found)
+        names = [f"singer{k + 1}" for k in range(len(truth))]
         files = [folder / "split" / f"{name}.wav" for name in names]
         voices = np.stack(
             [audio.read_audio(f, sample_rate=None) for f in files]
         )
         order, gains = assign_outputs(choir.voices, voices)
         scores["split"] |= _mean(
-            note_scores(notes, found[names[k]])
+            note_scores(notes, found.get(names[k], NoteSequence()))
             for notes, k in zip(truth, order, strict=True)
         )
         scores["split"][SI_SDR] = float(np.mean(gains))
@@ -680,8 +698,10 @@ def evaluate_duet(
 def _mean(rows):
     """Means of scores over singers."""
     rows = list(rows)
+    names = {name: None for row in rows for name in row}
     return {
-        name: float(np.mean([row[name] for row in rows])) for name in rows[0]
+        name: float(np.mean([row.get(name, np.nan) for row in rows]))
+        for name in names
     }
 
 
@@ -739,6 +759,19 @@ def _options(arguments):
             f"--songs {options.songs} --seconds {options.seconds:g}: give at "
             "least 1 of both"
         )
+    if options.seed < 0:
+        raise ConfigError(f"--seed is {options.seed}: use 0 or more")
+    unused = {"accompaniment_db"} if options.singers > 1 else {"splitter"}
+    if options.singers > 1:
+        unused |= {"separator", "aligner"}
+    if options.folder is not None:
+        unused |= {"songs", "seconds", "seed", "accompaniment_db"}
+    for name in sorted(unused):
+        if getattr(options, name) != parser.get_default(name):
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is of no use with what else is "
+                "asked for: leave it out"
+            )
     if options.folder is None and options.seed in TRAINED_SEEDS:
         raise ConfigError(
             f"--seed {options.seed}: shipped models were trained on it: take "
@@ -748,13 +781,16 @@ def _options(arguments):
         raise ConfigError(
             "--singers 2 --folder: duets are synthetic: leave out one of them"
         )
-    if options.output is not None and not options.force:
+    if options.output is not None:
+        try:
+            options.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{options.output}: cannot be made ({error.strerror}): give "
+                "another folder with -o"
+            ) from None
         for name in ("table.txt", "scores.csv", "scores.png"):
-            if (options.output / name).exists():
-                raise OutputError(
-                    f"{options.output / name} exists already: use --force to "
-                    "replace it, or another -o"
-                )
+            check_output(options.output / name, options.force)
     return options
 
 
@@ -818,6 +854,8 @@ def main(arguments=None):
     ------
     ConfigError, OutputError
         If an option is wrong, or a file exists.
+    NoteError
+        If no song could be scored.
     """
     from tqdm import tqdm
 
@@ -844,21 +882,26 @@ def main(arguments=None):
         # Loads all that is needed, so that no song's time has it.
         _synthetic(options, options.songs, WARM_UP_S, chain, Path(folder))
     for name, evaluate in tqdm(items.items(), unit="song", disable=None):
-        with TemporaryDirectory() as folder:
-            scores, failed = evaluate(chain, Path(folder))
+        try:
+            with TemporaryDirectory() as folder:
+                scores, failed = evaluate(chain, Path(folder))
+        except SingBrainError as error:
+            failures.append(f"{name}: {error}")
+            continue
         stats.append(name, scores)
         failures += failed
+    if not len(stats):
+        raise NoteError(f"no song could be scored: {'; '.join(failures)}")
     text = "\n".join([stats.table(), *failures])
+    yield text
     if options.output is not None:
         _write(stats, text, options.output, options.force)
-    yield text
 
 
 def _write(stats, text, folder, force):
     """Table, scores of each song and picture."""
     from speechbrain_ext.report.plots import systems_figure
 
-    folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "table.txt", force) as path:
         path.write_text(f"{text}\n", "utf-8")
     stats.write_csv(folder / "scores.csv", force)

@@ -696,8 +696,6 @@ _COMMAND_OF = {
 
 
 def _song(options):
-    import json
-
     from speechbrain_ext.inference.song import (
         SongJob,
         SongResult,
@@ -753,9 +751,11 @@ def _song(options):
             )
     if len(jobs) == 1 and jobs[0].lyrics is not None:
         read_lyrics(jobs[0].lyrics)
-    told, failed = [], 0
-    show = not (options.quiet or options.json)
-    with _share_bar(options.quiet) as (progress, write):
+    failed, show = 0, not (options.quiet or options.json)
+    with (
+        _told_songs(options.json) as told,
+        _share_bar(options.quiet) as (progress, write),
+    ):
         found = run_songs(
             jobs,
             settings,
@@ -789,10 +789,21 @@ def _song(options):
             failed += bool(wanted & result.missing.keys())
             for line in [*reasons, *result.warnings]:
                 write(lambda line=line: _warn(line))
-    if options.json:
-        print(json.dumps({"songs": told}, ensure_ascii=False))
     if failed:
         raise _Failed
+
+
+@contextlib.contextmanager
+def _told_songs(as_json):
+    """Print what is told of songs, also of those before one that failed."""
+    import json
+
+    told = []
+    try:
+        yield told
+    finally:
+        if as_json:
+            print(json.dumps({"songs": told}, ensure_ascii=False))
 
 
 _LYRICS_SUFFIXES = (".txt", ".lrc", ".srt")
@@ -2155,8 +2166,6 @@ def _add_split(parser):
 
 
 def _split(options):
-    import json
-
     formats, target = _sound_outputs(options, "voice")
     inputs = _inputs(options.audio, options.recursive)
     from speechbrain_ext.inference.singer_stitching import (
@@ -2202,13 +2211,9 @@ def _split(options):
     )
     _check_names(jobs)
     _check_outputs(jobs, options.force)
-    options.quiet, told = options.quiet or options.json, []
-    with _folders(jobs):
-        try:
-            _work(jobs, _split_one, (splitter, told), options)
-        finally:
-            if options.json:
-                print(json.dumps({"songs": told}, ensure_ascii=False))
+    options.quiet = options.quiet or options.json
+    with _folders(jobs), _told_songs(options.json) as told:
+        _work(jobs, _split_one, (splitter, told), options)
 
 
 def _split_one(job, model, options, bar):

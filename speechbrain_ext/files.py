@@ -25,6 +25,9 @@ _owner: ContextVar[str] = ContextVar("owner", default="")
 # What a full or read-only disk says while the caller is still writing.
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
+# What is said of a folder that holds something by now.
+_FILLED = {errno.ENOTEMPTY, errno.EEXIST}
+
 
 def check_input(path, error, what="file", name=None) -> bytes:
     """Check that a file can be read and holds something.
@@ -259,11 +262,14 @@ def atomic_folder(path) -> Iterator[Path]:
         os.replace(temporary, target)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
-            raise OutputError(
-                f"{path}: writing failed ({error.strerror}): free some space "
-                "or choose another folder"
-            ) from None
+        if isinstance(error, OSError):
+            if error.errno in _DISK_ERRORS:
+                raise OutputError(
+                    f"{path}: writing failed ({error.strerror}): free some "
+                    "space or choose another folder"
+                ) from None
+            if error.errno in _FILLED:
+                _check_free(path, target)  # another process was faster
         raise
 
 

@@ -41,6 +41,9 @@ DEATHS = 4
 # Seconds in which a cluster has to answer.
 PATIENCE_S = 15.0
 
+# How pickle, Dask and Ray say that a worker cannot read what it is to do.
+_UNREAD = ("Can't get attribute", "deserializ", "failed to import")
+
 # Ray's least; what comes back from songs is small.
 _RAY_STORE_BYTES = 80 * 10**6
 
@@ -91,7 +94,8 @@ def spread(
     Raises
     ------
     ClusterError
-        If the cluster does not answer, or is lost on the way.
+        If the cluster does not answer, is lost on the way, lacks what the
+        function needs, or has no GPU but `gpu` is asked for.
     ConfigError
         If the back-end is unknown, or has no address.
     DependencyError
@@ -144,22 +148,22 @@ def _by_joblib(function, items, n_jobs):
     from joblib import Parallel, delayed
     from joblib.externals.loky import process_executor
 
-    place, deaths = 0, 0
+    place, deaths, own = 0, 0, 0
     while place < len(items):
         work = Parallel(n_jobs=n_jobs, return_as="generator")
         # When one process dies, joblib ends them all, and it cannot be told
         # whose fault it was. After two times the next items go alone.
-        last = place + 1 if deaths >= DEATHS // 2 else len(items)
-        left = items[place:last]
+        alone = deaths >= DEATHS // 2
+        left = items[place : place + 1 if alone else len(items)]
         try:
             for result in work(delayed(function)(item) for item in left):
                 yield result
-                place, deaths = place + 1, 0
+                place, deaths, own = place + 1, 0, 0
         except process_executor.TerminatedWorkerError:
-            deaths += 1
-            if deaths == DEATHS:
+            deaths, own = deaths + 1, own + alone
+            if own == DEATHS:
                 yield _given_up()
-                place, deaths = place + 1, 0
+                place, deaths, own = place + 1, 0, 0
 
 
 # --- Dask ------------------------------------------------------------------
@@ -189,6 +193,8 @@ def _by_dask(function, items, n_jobs, address):
                     result = (future.result(),)
                 except distributed.KilledWorker:
                     result = None
+                except (ImportError, AttributeError, RuntimeError) as error:
+                    raise _unread(error) from None
                 except (CancelledError, CommClosedError):
                     left = len(numbers)
                     numbers.clear()  # there is nobody to cancel them
@@ -284,6 +290,20 @@ def _no_answer(what, address, error):
     )
 
 
+def _unread(error):
+    """An error, or what it means if workers could not read their work."""
+    told = str(error)
+    if isinstance(error, ImportError) or (
+        isinstance(error, AttributeError | RuntimeError)
+        and any(part in told for part in _UNREAD)
+    ):
+        return ClusterError(
+            f"the workers lack what the work needs ({_reason(error)}): install "
+            "the same SingBrain on all computers"
+        )
+    return error
+
+
 def _no_start(what, error):
     return ClusterError(
         f"a local {what} cluster could not be started ({_reason(error)}): try "
@@ -311,6 +331,8 @@ def _by_ray(function, items, n_jobs, address, gpu):
     from ray.exceptions import RayError, RayTaskError
 
     with _without_news(), _ray_cluster(ray, n_jobs, address):
+        if gpu and not ray.cluster_resources().get("GPU"):
+            raise ClusterError("the Ray cluster has no GPU: use the device cpu")
         # Told what to do again by us and not by Ray, which never gives up a
         # task that takes too much memory.
         task = ray.remote(_call).options(max_retries=0, num_gpus=int(gpu))
@@ -327,7 +349,8 @@ def _by_ray(function, items, n_jobs, address, gpu):
                     result = ray.get(done)
                 except RayTaskError as error:
                     # What was raised, without the worker's traceback in it.
-                    raise error.cause or error.as_instanceof_cause() from None
+                    raised = error.cause or error.as_instanceof_cause()
+                    raise _unread(raised) from None
                 except RayError:
                     deaths[number] += 1
                     if deaths[number] < DEATHS:

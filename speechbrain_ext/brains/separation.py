@@ -1,7 +1,7 @@
 """The Brain of systems that separate a voice from its accompaniment."""
 
 import re
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from io import StringIO
 from pathlib import Path
 
@@ -599,7 +599,7 @@ def load_start(source, separator):
     ModelError
         If there is no such model, or its weights do not fit.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     from speechbrain_ext.inference.model_folder import (
         WEIGHTS,
@@ -611,9 +611,12 @@ def load_start(source, separator):
     target = separator
     network = getattr(separator, "network", None)
     names = []
-    if (folder / WEIGHTS).is_file():
-        with safe_open(folder / WEIGHTS, "pt") as file:
-            names = list(file.keys())
+    # `load_weights` tells of a file that is missing or damaged.
+    with (
+        suppress(OSError, SafetensorError),
+        safe_open(folder / WEIGHTS, "pt") as file,
+    ):
+        names = list(file.keys())
     staged = any(".network.refiner." in name for name in names)
     if hasattr(network, "stages") and names and not staged:
         target = nn.ModuleDict({"network": network.first})

@@ -27,7 +27,7 @@ import numpy as np
 
 from speechbrain_ext.inference.voice_prints import pitches
 
-# A frame counts down to here below the loud ones of the recording, dB.
+# A frame counts down to here below the loud ones of its chunk, dB.
 SOUNDING_DB = 30.0
 
 # An output sounds in a frame down to here below the loudest one, dB.
@@ -55,7 +55,7 @@ def count_frames(magnitudes, mixture, sample_rate) -> np.ndarray:
     magnitudes : np.ndarray (voices, frames, bins)
         Of the outputs.
     mixture : np.ndarray (frames,)
-        Power of their sum.
+        Power of their sum, in a chunk of the recording.
     sample_rate : int
         Hertz.
 

@@ -75,6 +75,9 @@ OVERLAP_S = 4.0
 # the neighbour takes its borders away.
 CONTEXT_S = 1.0
 
+# Seconds of clear pitches from which it is told how often they are the same.
+PITCHED_S = 1.0
+
 # Evidence in natural logarithms: of a link with score 1, and of voice prints
 # that differ as much as those of one voice usually do.
 LINK_WEIGHT = 8.0
@@ -629,7 +632,8 @@ class Decision:
     levels_db : np.ndarray (voices,)
         Of the voices, relative to the loudest; -inf for silence.
     same_pitch : np.ndarray (voices, voices)
-        See `one_voice.same_pitch`.
+        See `one_voice.same_pitch`; nan where both have a clear pitch for less
+        than a second.
     one_voice : np.ndarray (voices, voices)
         How likely two voices are one, see `one_voice.one_voice`.
     """
@@ -956,7 +960,11 @@ class SingerStitcher:
             confidences,
             likeness,
             levels,
-            same_pitch(counts, frame_s),
+            np.where(
+                counts[2] * frame_s >= PITCHED_S,
+                same_pitch(counts, frame_s),
+                np.nan,
+            ),
             one_voice(counts, frame_s, likeness, levels),
         )
 

@@ -229,19 +229,28 @@ class SongChain:
     ModelError
         If a model that is named is missing.
     ConfigError
-        If the splitter tells another number of singers apart.
+        If the splitter tells another number of singers apart, or the device
+        does not exist here.
     """
 
     def __init__(self, settings: SongSettings | None = None):
         self.settings = settings or SongSettings()
         # A wrong name is an error now; a model that is not shipped is told of
         # when its stage comes.
+        if self.settings.device != "cpu":
+            from speechbrain_ext.inference.transcriber import checked_device
+
+            checked_device(self.settings.device)
         if self.settings.separator is not None:
             self._model("separator")
         if self.settings.transcriber is not None:
             self._model("transcriber")
+        if self.settings.aligner is not None:
+            self._aligner_model()
         if self.settings.singers > 1:
             self._check_splitter()
+        elif self.settings.splitter is not None:
+            self._model("singer_splitter")
 
     # --- models ------------------------------------------------------------
 
@@ -483,10 +492,11 @@ def run_songs(
     ModelError
         If a model that is named is missing.
     ConfigError
-        If the back-end is unknown, the splitter tells another number of singers
-        apart, or a worker has another version of SingBrain.
+        If the back-end or the device is unknown, the splitter tells another
+        number of singers apart, or a worker has another version of SingBrain.
     ClusterError
-        If the cluster does not answer, or is lost on the way.
+        If the cluster does not answer, is lost on the way, or lacks SingBrain
+        or a GPU.
     DependencyError
         If the library of the back-end is missing.
     """
@@ -502,8 +512,15 @@ def run_songs(
 
             yield _one(chain, job, tell)
         return
-    # A wrong name of a model is told of at once.
-    settings = SongChain(settings).settings
+    settings = settings or SongSettings()
+    if backend == "ray" and settings.device.startswith("cuda:"):
+        raise ConfigError(
+            f"the device is {settings.device}: Ray gives each song a GPU of "
+            "its own: use cuda"
+        )
+    # A wrong name of a model is told of at once; the devices of a cluster are
+    # not known here.
+    SongChain(settings if cluster is None else replace(settings, device="cpu"))
     run = uuid4().hex[:16]
     sent = [(f"{run}{place}", _anywhere(job)) for place, job in enumerate(jobs)]
     found = spread(
@@ -512,7 +529,7 @@ def run_songs(
         n_jobs,
         backend,
         cluster,
-        settings.device != "cpu",
+        settings.device.startswith("cuda"),
     )
     left = dict(sent)
     try:

@@ -19,6 +19,7 @@ from speechbrain_ext.inference.model_folder import (
 )
 from speechbrain_ext.inference.separator import BLOCK_S, writing_files
 from speechbrain_ext.inference.singer_stitching import (
+    BY_SPANS,
     SingerStitcher,
     Stitching,
 )
@@ -379,8 +380,8 @@ class SingerSplitter:
         Raises
         ------
         AudioError
-            If the file cannot be read, is silent from end to end, or a format
-            cannot hold its rate or channels.
+            If the file cannot be read, is silent from end to end or to voice
+            activity, or a format cannot hold its rate or channels.
         ConfigError
             If the model has no such voice.
         OutputError
@@ -411,8 +412,12 @@ class SingerSplitter:
                 self._decided(blocks, rate, progress)
             )
             if not np.isfinite(decision.levels_db).any():
+                way = self.stitching
                 raise AudioError(
-                    f"{path}: is silent: there are no voices to split"
+                    f"{path}: voice activity '{way.activity}' finds no voice: "
+                    "use another one with --vad, or another --stitching"
+                    if way.way in BY_SPANS
+                    else f"{path}: is silent: there are no voices to split"
                 )
             for voices in self._voices(decision, blocks(), rate, path):
                 for writer, place in zip(files.writers, places, strict=True):
@@ -482,12 +487,13 @@ class SingerSplitter:
                 likely = decision.one_voice[i, j] >= LIKELY
                 if not (likely or alike >= ONE_VOICE) or silent[[i, j]].any():
                     continue
-                same = 100 * decision.same_pitch[i, j]
+                same, why = decision.same_pitch[i, j], ""
+                if not np.isnan(same):
+                    why = f"same pitch in {100 * same:.0f} % of their tones, "
                 warnings.append(
                     f"{name}: {names[i]} and {names[j]} seem to be one voice "
-                    f"(same pitch {same:.0f} % of the time, likeness "
-                    f"{alike:.2f}): there may be fewer singers, or they sing "
-                    "in unison or in turn"
+                    f"({why}likeness {alike:.2f}): there may be fewer singers, "
+                    "or they sing in unison or in turn"
                 )
         doubtful = np.flatnonzero(decision.confidences < DOUBTFUL)
         if len(doubtful) and not len(warnings):

@@ -77,7 +77,7 @@ class ChainStats(SongStats):
         super().__init__(resamples, seed)
         self.metrics, self.fields = tuple(measures), tuple(conditions)
         self.told = told
-        self.tolerances = {"measures": measures, "conditions": conditions}
+        self.tolerances = {"measures": self.metrics, "conditions": self.fields}
 
     def append(
         self,

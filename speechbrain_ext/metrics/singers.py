@@ -311,12 +311,13 @@ def evaluate_singers(
     mixtures = np.broadcast_to(mixture, references.shape)
     order, found = assign_outputs(references, estimates)
     baseline = si_sdr(references, mixtures)
+    # Nothing can be gained by one who sings alone.
+    baseline[np.isinf(baseline)] = np.nan
     swaps = find_swaps(references, estimates, sample_rate)
     fixed = np.nan
     if ordered:
         fixed = _mean(si_sdr(references, estimates) - baseline)
-    with np.errstate(invalid="ignore"):
-        gain = found - baseline
+    gain = found - baseline
     values = [_mean(found), _mean(gain), swaps.rate, swaps.share_away, fixed]
     scores = dict(zip(METRICS, values, strict=True))
     estimates, count = estimates[order], len(references)

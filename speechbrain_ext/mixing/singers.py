@@ -292,7 +292,9 @@ class MixtureSettings:
         # Lists of a YAML.
         object.__setattr__(self, "rest_gain", tuple(self.rest_gain))
         object.__setattr__(self, "copies", tuple(map(tuple, self.copies)))
-        object.__setattr__(self, "copied", tuple(self.copied))
+        copied = self.copied
+        copied = (copied,) if isinstance(copied, str) else tuple(copied)
+        object.__setattr__(self, "copied", copied)
         if not isinstance(self.voices, int):
             object.__setattr__(self, "voices", tuple(self.voices))
         if not self.segment_s >= MIN_SEGMENT_S:
@@ -503,6 +505,13 @@ class Pools:
                 key, str(row["wav"]), stop, kind, singer, song
             )
             sets[key] = row.get("dataset")
+        unknown = {*copied} - {*sets.values()} if copies else {}
+        if unknown:
+            known = ", ".join(sorted({*sets.values()} - {None}))
+            raise ConfigError(
+                f"copied names {min(unknown)}: the training has recordings of "
+                f"{known or 'no data set'}"
+            )
         found |= {
             copy.key: copy
             for key, recording in list(found.items())

@@ -247,3 +247,21 @@ def test_files_are_replaced_together(tmp_path):
             path.write_text("new")
     assert [path.read_text() for path in wanted] == ["new", "new"]
     assert names(tmp_path) == ["a.txt", "b.txt"]
+
+
+def test_another_process_fills_the_folder(tmp_path, monkeypatch):
+    path = tmp_path / "corpus"
+    replace = os.replace
+
+    def late(source, target):
+        path.mkdir()
+        (path / "theirs").touch()
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", late)
+    with (
+        pytest.raises(OutputError, match="holds theirs"),
+        atomic_folder(path) as temporary,
+    ):
+        (temporary / "mine").touch()
+    assert [file.name for file in tmp_path.iterdir()] == ["corpus"]

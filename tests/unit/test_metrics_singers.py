@@ -462,3 +462,10 @@ def test_wrong_folders_are_one_line(folders, capsys, change, says):
     out, err = capsys.readouterr()
     assert out == "" and says in err and err.count("\n") == 1
     assert err.startswith("singbrain: error: ")
+
+
+def test_nothing_is_gained_by_one_who_sings_alone():
+    singers = np.stack([np.random.default_rng(0).normal(size=8000)] * 2)
+    singers[1] = 0.0
+    scores, _ = evaluate_singers(singers, 0.9 * singers, 8000, bss=False)
+    assert np.isnan(scores["SI-SDRi"])

@@ -946,8 +946,12 @@ def test_copies_are_singers_of_their_own(rows):
     # Both are changed by the same numbers in every run.
     again = MixtureDataset(rows, 4, settings, sample_rate=RATE, keep=True)
     torch.testing.assert_close(made[1]["sources"], again[1]["sources"])
-    few = replace(settings, copied=["elsewhere"])
-    few = MixtureDataset(rows, 4, few, sample_rate=RATE, keep=True)
-    assert len(few.pools.recordings) == len(rows)
+    some = [dict(row, dataset="b" if row in sung[:1] else "a") for row in rows]
+    few = replace(settings, copied="b")
+    few = MixtureDataset(some, 4, few, sample_rate=RATE, keep=True)
+    assert len(few.pools.recordings) == len(rows) + 2
+    none = replace(settings, copied=["elsewhere"])
+    with pytest.raises(ConfigError, match="copied names elsewhere: .* of a, b"):
+        MixtureDataset(some, 4, none, sample_rate=RATE, keep=True)
     with pytest.raises(ConfigError, match=r"copies has \[3, 0\]: give a fac"):
         MixtureSettings(copies=[[3, 0]])

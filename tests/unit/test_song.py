@@ -9,7 +9,12 @@ import soundfile
 
 from speechbrain_ext import files, rhythm
 from speechbrain_ext.cli import main
-from speechbrain_ext.errors import ModelError, OutputError
+from speechbrain_ext.errors import (
+    AudioError,
+    ClusterError,
+    ModelError,
+    OutputError,
+)
 from speechbrain_ext.formats import read_notes
 from speechbrain_ext.inference import model_folder, splitter
 from speechbrain_ext.inference.aligner import LyricsAligner
@@ -314,8 +319,9 @@ def test_lyrics_that_do_not_fit_leave_the_rest(chain, song, tmp_path):
 
 
 def test_a_model_that_is_named_wrongly_is_an_error(tmp_path):
-    with pytest.raises(ModelError, match="no such model folder"):
-        SongChain(SongSettings(separator=tmp_path / "none"))
+    for kind in ("separator", "transcriber", "splitter", "aligner"):
+        with pytest.raises(ModelError, match="no such model folder"):
+            SongChain(SongSettings(**{kind: tmp_path / "none"}))
 
 
 def test_one_bad_song_does_not_end_the_others(models, song, tmp_path):
@@ -374,6 +380,21 @@ def test_command_prints_json(command, song, lyrics, tmp_path, capsys):
     assert set(index["files"]) == {*FILES, "song.lrc"} - {INDEX}
 
 
+def test_command_tells_of_songs_before_a_cluster_was_lost(
+    command, song, tmp_path, capsys, monkeypatch
+):
+    def lost(jobs, *_):
+        yield AudioError(f"{jobs[0].song}: is faulty")
+        raise ClusterError("the cluster was lost")
+
+    monkeypatch.setattr("speechbrain_ext.inference.song.run_songs", lost)
+    assert command(song, "-o", tmp_path / "out", "--json") == 2
+    printed = capsys.readouterr()
+    (told,) = json.loads(printed.out)["songs"]
+    assert told["error"].endswith("is faulty")
+    assert "the cluster was lost" in printed.err
+
+
 def test_command_takes_folders(command, song, lyrics, tmp_path, capsys):
     texts = tmp_path / "texts"
     texts.mkdir()
@@ -412,6 +433,7 @@ def test_command_fails_where_what_was_asked_for_is_missing(
         (["--singers", 2, "--splitter", "none"], "no such model folder"),
         (["--singers", 2, "--splitter", "separator"], "its sources are vocals"),
         (["--beats-per-bar", 0], "beats_per_bar is 0"),
+        (["--device", "cudaa"], "the device 'cudaa' is not available here"),
         (["--lyrics", "none.txt"], "none.txt"),
         (["--jobs", 0], "--jobs is 0"),
     ],

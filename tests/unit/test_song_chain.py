@@ -11,7 +11,7 @@ from benchmarks.common import show
 from data_prep.minisinging import render_choir
 from data_prep.minisinging.corpus import as_minisinging
 from speechbrain_ext import audio, rhythm
-from speechbrain_ext.errors import ConfigError, NoteError
+from speechbrain_ext.errors import ConfigError, LyricsError, NoteError
 from speechbrain_ext.inference.aligner import LyricsAligner
 from speechbrain_ext.inference.song import SongChain, SongResult, SongSettings
 from speechbrain_ext.lyrics.acoustic import AcousticModel
@@ -158,6 +158,10 @@ def test_songs_of_a_folder(tmp_path):
     song = song_chain.read_song(second)
     assert np.allclose(song.mixture, parts[0], atol=1e-4)
     assert [word.word for word in song.words] == ["la"]
+    # Words are told apart by their place: what is no word would shift them.
+    (second / "words.csv").write_text("word,onset_s,offset_s\n-,0,1\nla,1,2\n")
+    with pytest.raises(LyricsError, match="has 2 rows but 1 words"):
+        song_chain.read_song(second)
     with pytest.raises(ConfigError, match=r"no <song>/voice\.wav"):
         song_chain.songs_of(tmp_path)
 
@@ -304,7 +308,7 @@ def test_command(models, tmp_path, capsys):
     assert (out / "scores.png").stat().st_size > 1000
     # It does not replace what is there without being asked to.
     assert show(song_chain.main, arguments) == 2
-    assert "table.txt exists already" in capsys.readouterr().err
+    assert "table.txt: exists already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -315,12 +319,33 @@ def test_command(models, tmp_path, capsys):
         (["--singers", "2", "--folder", "x"], "duets are synthetic"),
         (["--folder", "nowhere"], "nowhere: no <song>/voice.wav"),
         (["--separator", "none"], "no such model folder"),
+        (["--seed", "-1"], "--seed is -1"),
+        (["--splitter", "x"], "--splitter is of no use"),
+        (["--folder", "x", "--songs", "3"], "--songs is of no use"),
+        (["-o", __file__], "cannot be made"),
     ],
 )
 def test_command_refuses(arguments, message, capsys):
     assert show(song_chain.main, arguments) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_a_song_that_is_faulty_does_not_end_the_others(
+    models, tmp_path, capsys
+):
+    as_minisinging(tmp_path / "mini", 0, 0, 2, song_s=3.0, progress=False)
+    folder = tmp_path / "mini" / "test"
+    (folder / "test1" / "notes.csv").write_text("no notes")
+    (folder / "test2" / "phones.csv").unlink()
+    (folder / "test2" / "words.csv").write_text("word,onset_s,offset_s\n")
+    arguments = [*models, "--folder", str(folder)]
+    assert show(song_chain.main, arguments) == 0
+    printed = capsys.readouterr().out
+    assert "mean of 1 song" in printed and "test1: " in printed
+    (folder / "test2" / "notes.csv").write_text("no notes")
+    assert show(song_chain.main, arguments) == 2
+    assert "no song could be scored: test1: " in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -152,3 +152,6 @@ def test_more_blocks_start_from_weights_of_fewer(tmp_path):
     narrow = network(dilations=(1,), channels=6)
     with pytest.raises(ModelError, match="does not fit"):
         load_start(tmp_path, MaskSeparator(narrow, n_fft=128, hop_length=32))
+    (tmp_path / "model.safetensors").write_bytes(b"version of a pointer")
+    with pytest.raises(ModelError, match="model.safetensors"):
+        load_start(tmp_path, deep)

@@ -50,6 +50,10 @@ def test_a_library_is_missing(
             "--jobs 2: the cluster at head:1 has its own workers",
         ),
         (["--backend", "ray", "--jobs", "0"], "--jobs is 0"),
+        (
+            ["--backend", "ray", "--device", "cuda:1"],
+            "Ray gives each song a GPU of its own",
+        ),
     ],
 )
 def test_what_is_refused(arguments, message, song, tmp_path, capsys):
