@@ -15,7 +15,7 @@ loud or 10 dB apart: of five singers of MIR-1K (annar and khair were kept for
 testing), with themselves too, and of MiniSinging; and from 60 such pairs,
 singing at once or in turn, that were taken apart perfectly but for a leak of 12
 to 30 dB. Where it begins to say so was chosen again, on the same singers, for
-the splitter that is shipped now.
+a later stage of that splitter, and holds for the one that is shipped now.
 
 Two who sing in unison have one pitch as well; those who sing in turn are one
 voice at a time to a network that mixes them up. So what is said names them too.

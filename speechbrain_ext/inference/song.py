@@ -513,7 +513,9 @@ def run_songs(
             yield _one(chain, job, tell)
         return
     settings = settings or SongSettings()
-    if backend == "ray" and settings.device.startswith("cuda:"):
+    kind, _, number = settings.device.partition(":")
+    gpu = kind == "cuda"
+    if backend == "ray" and gpu and number:
         raise ConfigError(
             f"the device is {settings.device}: Ray gives each song a GPU of "
             "its own: use cuda"
@@ -529,7 +531,7 @@ def run_songs(
         n_jobs,
         backend,
         cluster,
-        settings.device.startswith("cuda"),
+        gpu,
     )
     left = dict(sent)
     try:

@@ -424,8 +424,8 @@ def test_split_warns_of_one_voice(home, split, model, capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert err == (
         "singbrain: warning: solo.wav: singer1 and singer2 seem to be one "
-        "voice (same pitch in 98 % of their tones, likeness 1.00): there may be "
-        "fewer singers, or they sing in unison or in turn\n"
+        "voice (same pitch in 98 % of their tones, likeness 1.00): there may "
+        "be fewer singers, or they sing in unison or in turn\n"
     )
     assert split("solo.wav", "--json", "--confidence", "--force") == 0
     out, err = capsys.readouterr()
