@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from speechbrain_ext import workers
 from speechbrain_ext.cli import main
-from speechbrain_ext.errors import ConfigError
+from speechbrain_ext.errors import ClusterError, ConfigError
 from speechbrain_ext.inference import song as module
 from speechbrain_ext.inference.song import SongJob, SongSettings, run_songs
 from speechbrain_ext.workers import BACKENDS, spread
@@ -70,6 +71,21 @@ def test_nobody_answers(backend, song, tmp_path, capsys, monkeypatch):
         song, tmp_path, capsys, "--backend", backend, "--cluster", address
     )
     assert f"answers at {address}" in told
+
+
+@pytest.mark.parametrize(
+    ("error", "unread"),
+    [
+        (ModuleNotFoundError("No module named 'speechbrain_ext'"), True),
+        (RuntimeError("Error during deserialization of the task graph."), True),
+        (AttributeError("Can't get attribute '_in_process' on <mod>"), True),
+        (AttributeError("'NoneType' object has no attribute 'x'"), False),
+        (RuntimeError("shapes do not match"), False),
+    ],
+)
+def test_workers_that_cannot_read_their_work(error, unread):
+    found = workers._unread(error)
+    assert isinstance(found, ClusterError) if unread else found is error
 
 
 def test_a_back_end_is_unknown(song, tmp_path):
